@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Installs what Faultline needs to build, run and test on Debian 12. Idempotent;
+# runs as root or through sudo.
+set -euo pipefail
+
+packages=(
+  build-essential cmake ninja-build pkg-config ccache git ca-certificates
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
+  libabsl-dev libeigen3-dev libfaiss-dev libopenblas-dev libgoogle-glog-dev
+  librocksdb-dev libssl-dev libxxhash-dev libcli11-dev nlohmann-json3-dev
+  libre2-dev libsmartcols-dev libgtest-dev libgmock-dev libbenchmark-dev
+  # Checks.
+  clang-format clang-tidy python3
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if ((${#missing[@]} == 0)); then
+  echo "install-deps: everything is installed"
+  exit 0
+fi
+
+sudo=()
+if ((EUID != 0)); then
+  command -v sudo >/dev/null || { echo "install-deps: run as root, or install sudo" >&2; exit 1; }
+  sudo=(sudo)
+fi
+echo "install-deps: installing ${missing[*]}"
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

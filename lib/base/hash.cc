@@ -1,0 +1,33 @@
+#include "lib/base/hash.h"
+
+#include <openssl/sha.h>
+#include <xxhash.h>
+
+#include "absl/strings/escaping.h"
+
+namespace faultline::base {
+
+uint64_t Hash64(absl::string_view bytes, uint64_t seed) {
+  return XXH64(bytes.data(), bytes.size(), seed);
+}
+
+uint64_t Mix64(uint64_t x) {
+  x += 0x9e3779b97f4a7c15u;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+  return x ^ (x >> 31);
+}
+
+double ToUnitInterval(uint64_t hash) {
+  return static_cast<double>(hash >> 11) * 0x1p-53;
+}
+
+std::string Sha256Hex(absl::string_view bytes) {
+  unsigned char digest[SHA256_DIGEST_LENGTH];
+  SHA256(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+         digest);
+  return absl::BytesToHexString(
+      absl::string_view(reinterpret_cast<const char*>(digest), sizeof(digest)));
+}
+
+}  // namespace faultline::base

@@ -1,0 +1,26 @@
+#ifndef FAULTLINE_LIB_BASE_HASH_H_
+#define FAULTLINE_LIB_BASE_HASH_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace faultline::base {
+
+// xxh64 of the bytes. Stable across machines and releases: it is persisted and
+// shared with routers.
+uint64_t Hash64(absl::string_view bytes, uint64_t seed = 0);
+
+// Bijective scrambling of a 64-bit number (the finaliser of splitmix64).
+uint64_t Mix64(uint64_t x);
+
+// `hash` as a number in [0, 1), from its upper 53 bits.
+double ToUnitInterval(uint64_t hash);
+
+// SHA-256 as 64 lower-case hex digits.
+std::string Sha256Hex(absl::string_view bytes);
+
+}  // namespace faultline::base
+
+#endif  // FAULTLINE_LIB_BASE_HASH_H_

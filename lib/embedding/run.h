@@ -1,0 +1,113 @@
+#ifndef FAULTLINE_LIB_EMBEDDING_RUN_H_
+#define FAULTLINE_LIB_EMBEDDING_RUN_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/time/time.h"
+#include "faultline/v1/trace.pb.h"
+
+namespace faultline::embedding {
+
+// Channels of the embedding (METHODS 1.1, 1.5). The order is the order of the
+// blocks in a vector; it is part of the fingerprint.
+enum class Channel : uint8_t {
+  // BEHAVIOUR: both views.
+  kTool,
+  kTransition,
+  kError,
+  kRetrieval,
+  // Signals visible before the outcome: the failure embedding E_f and the
+  // trajectory view.
+  kSignal,
+  // CONTEXT: trajectory view only.
+  kTask,
+  kSystem,
+  kRoute,
+  kMemory,
+  kPrompt,
+};
+inline constexpr int kChannelCount = 10;
+
+// Dense scalars of a run, in this order: log steps, error share, distinct-tool
+// share, log longest repetition, log latency, log tokens. NaN where unknown.
+inline constexpr int kNumericCount = 6;
+
+// A token and how often the run has it. The key is xxh64 of channel and text.
+struct TokenCount {
+  uint64_t key;
+  float count;
+  Channel channel;
+};
+
+// One exposure of a run.
+struct RunExposure {
+  std::string intervention_id;
+  v1::Arm arm;
+  double treatment_probability;
+};
+
+// What the analysis keeps of one trace: sparse tokens, scalars and context.
+// Answers are here for labels and tests only; no embedding reads them.
+struct Run {
+  uint64_t sequence = 0;
+  std::string trace_id;
+  absl::Time start_time;
+  v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
+  double confidence = -1;  // signals.confidence; -1: none
+  double cost = 0;         // US dollars
+  uint64_t policy_version = 0;
+
+  std::vector<TokenCount> tokens;  // ascending by (channel, key)
+  std::array<float, kNumericCount> numeric{};
+  std::vector<float> caller_embedding;  // empty or the project's dimension
+
+  // Keys of ContextFeature (field = text value, or task.input has word),
+  // ascending. See FeatureNames.
+  std::vector<uint64_t> context;
+  // (key of the field path, value) of numeric context fields, ascending.
+  std::vector<std::pair<uint64_t, float>> context_numbers;
+
+  std::vector<RunExposure> exposures;
+
+  bool known() const { return outcome != v1::OUTCOME_UNSPECIFIED; }
+  bool failed() const {
+    return outcome == v1::OUTCOME_FAIL || outcome == v1::OUTCOME_ERROR;
+  }
+};
+
+// A categorical context feature.
+struct ContextFeature {
+  std::string field;  // path of trace::TraceField
+  std::string value;  // the text, or the word
+  bool word = false;  // `field` has the word, rather than equals the value
+};
+
+// What hashed keys stand for; filled while runs are extracted. Not
+// thread-safe.
+struct FeatureNames {
+  absl::flat_hash_map<uint64_t, std::string> tokens;  // `channel text`
+  absl::flat_hash_map<uint64_t, ContextFeature> context;
+  absl::flat_hash_map<uint64_t, std::string> numbers;  // field path
+};
+
+// Key of the context feature `field = value` (or `field` has word `value`).
+uint64_t ContextKey(absl::string_view field, absl::string_view value,
+                    bool word = false);
+// Key of a numeric context field.
+uint64_t NumberKey(absl::string_view field);
+
+// Extracts a run. `names` may be null (the fast path needs only keys).
+// Pure; the result depends on `trace` alone. Sequence is left 0.
+Run ExtractRun(const v1::Trace& trace, FeatureNames* names);
+
+// Applies a later judgement, as ExtractRun would have seen it.
+void ApplyOutcome(const v1::Evaluation& evaluation, Run* run);
+
+}  // namespace faultline::embedding
+
+#endif  // FAULTLINE_LIB_EMBEDDING_RUN_H_

@@ -1,0 +1,112 @@
+#ifndef FAULTLINE_LIB_INGEST_INGESTOR_H_
+#define FAULTLINE_LIB_INGEST_INGESTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "faultline/v1/error.pb.h"
+#include "faultline/v1/record.pb.h"
+#include "lib/base/clock.h"
+#include "lib/embedding/embedder.h"
+#include "lib/space/vector_space.h"
+#include "lib/trace/trace_log.h"
+#include "lib/trace/trace_validator.h"
+
+namespace faultline::ingest {
+
+// The fast path: validate, log, acknowledge; then, on one indexing thread,
+// extract, embed and add to the project's behaviour space, in log order. Reads
+// immutable snapshots of the slow loop's embedder; writes nothing but the log
+// and the space, which is a cache of the log.
+//
+// Owns the spaces. Does not own the log, validator or clock. Thread-safe.
+class Ingestor {
+ public:
+  struct Options {
+    embedding::Embedder::Options embedder;
+    space::VectorSpace::Options space;
+    // Runs embedded and added at once.
+    size_t index_batch = 256;
+  };
+
+  // A refused element.
+  struct Refusal {
+    size_t index;  // in the call's batch
+    std::string trace_id;
+    v1::ErrorDetail error;
+  };
+  struct Result {
+    uint64_t stored = 0;
+    uint64_t duplicates = 0;
+    uint64_t durable_sequence = 0;
+    std::vector<Refusal> refusals;
+  };
+  using Done = std::function<void(absl::StatusOr<Result>)>;
+
+  // Where the runs near a run are, and what became of them.
+  struct Similar {
+    uint64_t sequence;
+    float distance;  // L2
+    v1::Outcome outcome;
+  };
+
+  struct Counters {
+    uint64_t traces = 0;            // stored, in all
+    uint64_t failures = 0;          // of these
+    uint64_t rejected = 0;          // since start
+    uint64_t duplicates = 0;        // since start
+    uint64_t indexed_sequence = 0;  // log sequence that the space is up to
+    uint64_t embedding_epoch = 0;
+  };
+
+  static absl::StatusOr<std::unique_ptr<Ingestor>> Create(
+      const Options& options, trace::TraceLog* log,
+      const trace::TraceValidator* validator, const base::Clock* clock);
+
+  virtual ~Ingestor() = default;
+
+  // Rebuilds every space from the log. Call once, before the first Ingest.
+  // `embedder` gives the embedder of a project (its last epoch).
+  virtual absl::Status Replay(
+      const std::function<std::shared_ptr<const embedding::Embedder>(
+          absl::string_view project)>& embedder) = 0;
+
+  // `done` is called once, when every accepted trace is durable; it must not
+  // block. Returns UNAVAILABLE, and calls nothing, where the log is full;
+  // INVALID_ARGUMENT where the project's name is malformed.
+  virtual absl::Status IngestTraces(absl::string_view project,
+                                    std::vector<v1::Trace> traces,
+                                    Done done) = 0;
+  virtual absl::Status RecordOutcomes(absl::string_view project,
+                                      std::vector<v1::OutcomeRecord> outcomes,
+                                      Done done) = 0;
+  virtual absl::Status AnnotateTraces(
+      absl::string_view project, std::vector<v1::AnnotationRecord> annotations,
+      Done done) = 0;
+
+  // New embedding epoch: the space is rebuilt in the background and swapped.
+  virtual void SetEmbedder(
+      absl::string_view project,
+      std::shared_ptr<const embedding::Embedder> embedder) = 0;
+
+  // The k stored runs nearest to `trace`, itself left out, nearest first.
+  // `outcome` UNSPECIFIED takes all.
+  virtual absl::StatusOr<std::vector<Similar>> FindSimilar(
+      absl::string_view project, const v1::Trace& trace, int k,
+      v1::Outcome outcome) const = 0;
+
+  virtual Counters GetCounters(absl::string_view project) const = 0;
+
+  // Blocks until the space holds everything that is durable now.
+  virtual void WaitUntilIndexed(absl::string_view project) = 0;
+};
+
+}  // namespace faultline::ingest
+
+#endif  // FAULTLINE_LIB_INGEST_INGESTOR_H_

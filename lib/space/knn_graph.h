@@ -1,0 +1,47 @@
+#ifndef FAULTLINE_LIB_SPACE_KNN_GRAPH_H_
+#define FAULTLINE_LIB_SPACE_KNN_GRAPH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace faultline::space {
+
+// Nearest neighbours of every row of a matrix, for batch work (the serving
+// index is VectorSpace). Immutable.
+struct KnnGraph {
+  int k = 0;
+  // Row-major n x k, nearest first, ties by row; -1 pads where there are
+  // fewer. A point is not its own neighbour.
+  std::vector<int32_t> neighbors;
+  // Squared L2, parallel to `neighbors`.
+  std::vector<float> distances;
+};
+
+struct KnnOptions {
+  // Points up to which the graph is exact.
+  size_t exact_limit = 12000;
+  // Buckets visited beyond it (METHODS 2.3).
+  int probes = 16;
+  uint64_t seed = 1;
+  // Threads; the result does not depend on it.
+  int threads = 2;
+};
+
+// k nearest neighbours of each of n points (row-major n x d) among themselves.
+// INVALID_ARGUMENT for a length that is not a multiple of d, or k < 1. The
+// result depends on the points, k, exact_limit, probes and seed alone.
+absl::StatusOr<KnnGraph> BuildKnnGraph(absl::Span<const float> points, int d,
+                                       int k, const KnnOptions& options);
+
+// k nearest points (n x d) of each of m queries (m x d), in the same form.
+// Exact below exact_limit points.
+absl::StatusOr<KnnGraph> SearchKnn(absl::Span<const float> points,
+                                   absl::Span<const float> queries, int d,
+                                   int k, const KnnOptions& options);
+
+}  // namespace faultline::space
+
+#endif  // FAULTLINE_LIB_SPACE_KNN_GRAPH_H_

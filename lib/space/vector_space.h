@@ -1,0 +1,75 @@
+#ifndef FAULTLINE_LIB_SPACE_VECTOR_SPACE_H_
+#define FAULTLINE_LIB_SPACE_VECTOR_SPACE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+
+namespace faultline::space {
+
+// Neighbour of a query.
+struct Neighbor {
+  uint64_t id;
+  float distance;  // squared L2
+};
+
+// Vectors of one project by id, searched by Euclidean distance. FAISS lives
+// behind this interface and nowhere else; its exceptions end here. Thread-safe:
+// searches run side by side, changes exclude each other and searches briefly.
+class VectorSpace {
+ public:
+  struct Options {
+    // Length d of a vector. 1 to 4096.
+    int dimension = 256;
+    // Points up to which search is exact; beyond it an inverted file is
+    // trained on the points at hand, and again whenever the points have
+    // grown fourfold.
+    size_t exact_limit = 20000;
+    // Inverted lists visited by a search.
+    int probes = 16;
+    // Seed of the training.
+    uint64_t seed = 1;
+  };
+
+  // INVALID_ARGUMENT names the option at fault.
+  static absl::StatusOr<std::unique_ptr<VectorSpace>> Create(
+      const Options& options);
+
+  virtual ~VectorSpace() = default;
+
+  // Adds n vectors (row-major n x d) with their ids. An id that is present is
+  // ALREADY_EXISTS, a wrong length or a number that is not finite
+  // INVALID_ARGUMENT; then nothing is added.
+  virtual absl::Status Add(absl::Span<const uint64_t> ids,
+                           absl::Span<const float> vectors) = 0;
+
+  // The k nearest of each of m queries (m x d), nearest first; ties by id.
+  // Fewer where the space holds fewer. INVALID_ARGUMENT for a wrong length.
+  virtual absl::StatusOr<std::vector<std::vector<Neighbor>>> Search(
+      absl::Span<const float> queries, int k) const = 0;
+
+  // Removes ids; absent ones are ignored. Returns how many were removed.
+  virtual absl::StatusOr<size_t> Remove(absl::Span<const uint64_t> ids) = 0;
+
+  // Copy of the vector of an id. NOT_FOUND where there is none.
+  virtual absl::StatusOr<std::vector<float>> Get(uint64_t id) const = 0;
+
+  // Everything, ascending by id: a copy that later changes do not touch.
+  // Memory: (8 + 4 d) bytes a point while it lives.
+  struct Snapshot {
+    std::vector<uint64_t> ids;
+    std::vector<float> vectors;  // row-major n x d
+  };
+  virtual absl::StatusOr<Snapshot> TakeSnapshot() const = 0;
+
+  virtual size_t size() const = 0;
+  virtual int dimension() const = 0;
+};
+
+}  // namespace faultline::space
+
+#endif  // FAULTLINE_LIB_SPACE_VECTOR_SPACE_H_

@@ -1,0 +1,101 @@
+#ifndef FAULTLINE_LIB_TRACE_TRACE_LOG_H_
+#define FAULTLINE_LIB_TRACE_TRACE_LOG_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "faultline/v1/record.pb.h"
+#include "lib/base/clock.h"
+#include "lib/store/key_value_store.h"
+
+namespace faultline::trace {
+
+// The durable, sequence-numbered log of every project: the source of truth.
+// Appends are grouped and synced by one committer thread; a record is reported
+// only after the sync. Deduplicates traces by (project, trace_id), outcomes by
+// (project, trace_id, evaluator) and content, annotations by (project,
+// trace_id, annotator, failure_mode) and content.
+//
+// Does not own the store or the clock; both must outlive it. Thread-safe. The
+// destructor commits what was accepted and stops the committer.
+class TraceLog {
+ public:
+  struct Options {
+    // Most records in one commit.
+    size_t max_commit_records = 512;
+    // Most bytes in one commit.
+    size_t max_commit_bytes = 4 << 20;
+    // Bytes accepted and not yet committed; beyond it Append is refused.
+    size_t max_pending_bytes = 256 << 20;
+  };
+
+  // What became of one appended record.
+  struct Appended {
+    // Its sequence, or that of the earlier record that it duplicates.
+    uint64_t sequence = 0;
+    bool duplicate = false;
+  };
+
+  // A record as given to an observer: durable, with sequence and receive time.
+  using Observer = std::function<void(absl::string_view project,
+                                      std::vector<v1::LogRecord> records)>;
+  // Called once, on the committer thread, when every record of the call is
+  // durable or the commit failed (then nothing of the call was stored). Must
+  // not block.
+  using Done = std::function<void(absl::StatusOr<std::vector<Appended>>)>;
+
+  // Opens the log: reads the projects' last sequences from `store`. Returns
+  // the store's errors.
+  static absl::StatusOr<std::unique_ptr<TraceLog>> Create(
+      const Options& options, store::KeyValueStore* store,
+      const base::Clock* clock);
+
+  virtual ~TraceLog() = default;
+
+  // Sets who is told of every new durable record, in sequence order per
+  // project, on the committer thread, before `Done`. Call before the first
+  // Append.
+  virtual void SetObserver(Observer observer) = 0;
+
+  // Appends records of one project; sequence and receive_time are filled in.
+  // Returns UNAVAILABLE (and does not call `done`) where max_pending_bytes is
+  // reached.
+  virtual absl::Status Append(absl::string_view project,
+                              std::vector<v1::LogRecord> records,
+                              Done done) = 0;
+
+  // Append and wait.
+  absl::StatusOr<std::vector<Appended>> AppendAndWait(
+      absl::string_view project, std::vector<v1::LogRecord> records);
+
+  // Names of the projects that have a record, ascending.
+  virtual std::vector<std::string> Projects() const = 0;
+
+  // Highest durable sequence; 0: none.
+  virtual uint64_t LastSequence(absl::string_view project) const = 0;
+
+  // Calls `visit` for the durable records with first <= sequence <= last,
+  // ascending, until it returns false. DATA_LOSS where a record cannot be
+  // parsed or a sequence is missing.
+  virtual absl::Status Scan(
+      absl::string_view project, uint64_t first, uint64_t last,
+      const std::function<bool(const v1::LogRecord&)>& visit) const = 0;
+
+  // One record. NOT_FOUND where there is none.
+  virtual absl::StatusOr<v1::LogRecord> Read(absl::string_view project,
+                                             uint64_t sequence) const = 0;
+
+  // Sequence of a trace. NOT_FOUND where there is none.
+  virtual absl::StatusOr<uint64_t> FindTrace(
+      absl::string_view project, absl::string_view trace_id) const = 0;
+};
+
+}  // namespace faultline::trace
+
+#endif  // FAULTLINE_LIB_TRACE_TRACE_LOG_H_
