@@ -2,9 +2,12 @@
 #define FAULTLINE_LIB_STATS_CONTINGENCY_H_
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/types/span.h"
+
+// Pure functions on counts; thread-safe. Counts are finite and not negative.
 
 namespace faultline::stats {
 
@@ -19,9 +22,10 @@ struct Table {
 
 // Common odds ratio over strata.
 struct OddsRatio {
-  double ratio = 1;
-  double lower = 0;    // of the 95 % interval; 0 where not defined
-  double upper = 0;    // infinity where not defined
+  double ratio = 1;  // 1 where nothing is known; may be 0 or infinity
+  double lower = 0;  // of the 95 % interval; 0 where not defined
+  // Of the same interval; infinity where not defined.
+  double upper = std::numeric_limits<double>::infinity();
   double p_value = 1;  // two-sided, Cochran-Mantel-Haenszel, continuity 0.5
 };
 
@@ -29,7 +33,8 @@ struct OddsRatio {
 // Greenland (1986). Strata without cases or without controls add nothing.
 OddsRatio MantelHaenszel(absl::Span<const Table> strata);
 
-// One stratum of a one-sided test of over-representation.
+// One stratum of a one-sided test of over-representation: successes and draws
+// are at most the population, observed at most both.
 struct HypergeometricStratum {
   int64_t population = 0;  // N
   int64_t successes = 0;   // F
@@ -39,7 +44,7 @@ struct HypergeometricStratum {
 
 // P(sum X_s >= sum f_s), X_s hypergeometric and independent: exact by
 // convolution, or normal with continuity correction where the draws add up to
-// more than 5000. 1 where there is nothing to test.
+// more than 5000. In (0, 1]; 1 where there is nothing to test.
 double StratifiedEnrichmentPValue(
     absl::Span<const HypergeometricStratum> strata);
 
@@ -54,7 +59,8 @@ struct Interval {
 Interval WilsonInterval(double events, double n, double level = 0.95);
 
 // Ratio of two proportions with its log-normal interval (Katz 1978). Not
-// defined where an arm is empty or the second has no event.
+// defined where an arm is empty or the second has no event. Where only the
+// first has none, the upper bound comes from half an event more in each arm.
 struct Ratio {
   double ratio = 0;
   double lower = 0;
@@ -64,7 +70,7 @@ struct Ratio {
 Ratio RelativeRisk(double events_1, double n_1, double events_2, double n_2,
                    double level = 0.95);
 
-// P(Bin(n, p) >= k).
+// P(Bin(n, p) >= k). Time and memory grow with n.
 double BinomialTail(int64_t n, double p, int64_t k);
 
 }  // namespace faultline::stats
