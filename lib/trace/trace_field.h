@@ -49,7 +49,10 @@ class TraceField {
 
 // Calls `visit(path, value)` for every present field of the CONTEXT role
 // (known before the first step) but session_id, task.id and task.input, in a
-// fixed order: what diagnosis tests as a cause.
+// fixed order: what diagnosis tests as a cause. That is task.*, system.*,
+// memory.{snapshot_id,schema_version,size,stats.KEY}, and the route, memory
+// and prompt decisions made before the run began (Decision.step at most 0).
+// `path` is valid during the call only.
 void VisitContext(const v1::Trace& trace,
                   const std::function<void(absl::string_view path,
                                            const FieldValue& value)>& visit);
