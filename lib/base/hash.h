@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "google/protobuf/message_lite.h"
 
 namespace faultline::base {
 
@@ -20,6 +21,10 @@ double ToUnitInterval(uint64_t hash);
 
 // SHA-256 as 64 lower-case hex digits.
 std::string Sha256Hex(absl::string_view bytes);
+
+// SHA-256, in hex, of the message's bytes with map entries in a fixed order:
+// equal messages of one build have equal digests.
+std::string MessageDigest(const google::protobuf::MessageLite& message);
 
 }  // namespace faultline::base
 
