@@ -47,7 +47,8 @@ absl::string_view StripAround(absl::string_view word,
 std::string ErrorClass(absl::string_view text) {
   std::vector<std::string> words;
   bool seen_error = false;
-  char quote = 0;  // set inside a quoted part
+  bool complete = false;  // only an exception's name is still looked for
+  char quote = 0;         // set inside a quoted part
   for (size_t begin = 0; begin < text.size();) {
     size_t end = begin;
     while (end < text.size() && !IsWordEnd(text[end])) ++end;
@@ -58,13 +59,14 @@ std::string ErrorClass(absl::string_view text) {
     if (!bare.empty() && IsExceptionName(bare)) return std::string(bare);
     if (!seen_error && absl::EqualsIgnoreCase(bare, "error")) {
       seen_error = true;
+      complete = false;
       words.clear();
       quote = 0;
       // `Error executing ...` keeps its first word, `Error: ...` does not.
       if (token.size() == bare.size()) words.push_back("error");
       continue;
     }
-    if (words.size() >= kMaxWords) continue;
+    if (complete) continue;
     if (quote == 0 && (token[0] == '\'' || token[0] == '`')) quote = token[0];
     const bool quoted = quote != 0;
     if (quoted && absl::StrContains(token.substr(token[0] == quote), quote)) {
@@ -72,8 +74,8 @@ std::string ErrorClass(absl::string_view text) {
     }
     if (quoted || !IsAllLetters(bare) || bare.size() > kMaxWordBytes) continue;
     words.push_back(absl::AsciiStrToLower(bare));
-    const bool clause_ends = absl::StrContains(".,;:", token.back());
-    if (seen_error && clause_ends && words.size() >= 2) break;
+    const bool clause_ends = absl::StrContains(".,;:)", token.back());
+    complete = words.size() >= kMaxWords || (clause_ends && words.size() >= 2);
   }
   return absl::StrJoin(words, "_");
 }

@@ -24,6 +24,8 @@ TEST(ErrorClassTest, StartsBehindTheFirstError) {
   EXPECT_EQ(ErrorClass("Tool 'search' executed. Result: [ { \"error\": "
                        "\"Request contains nothing\""),
             "request_contains_nothing");
+  EXPECT_EQ(ErrorClass("exitcode: 1 (execution failed) Code output: File x"),
+            "exitcode_execution_failed");
   EXPECT_EQ(ErrorClass("the timeout was reached"), "the_timeout_was_reached");
 }
 
