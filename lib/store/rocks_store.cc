@@ -1,0 +1,258 @@
+#include "lib/store/rocks_store.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "rocksdb/cache.h"
+#include "rocksdb/convenience.h"
+#include "rocksdb/db.h"
+#include "rocksdb/filter_policy.h"
+#include "rocksdb/options.h"
+#include "rocksdb/table.h"
+#include "rocksdb/write_batch.h"
+#include "rocksdb/write_buffer_manager.h"
+
+namespace faultline::store {
+
+struct RocksStore::Database {
+  std::unique_ptr<rocksdb::DB> db;
+  rocksdb::ColumnFamilyHandle* default_family = nullptr;
+  std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount> families{};
+  // A write failed, so RocksDB may have stopped taking any.
+  std::atomic<bool> stopped = false;
+
+  rocksdb::ColumnFamilyHandle* handle(Family family) const {
+    return families[static_cast<size_t>(family)];
+  }
+};
+
+namespace {
+
+rocksdb::Slice ToSlice(absl::string_view bytes) {
+  return rocksdb::Slice(bytes.data(), bytes.size());
+}
+
+absl::string_view ToView(const rocksdb::Slice& slice) {
+  return absl::string_view(slice.data(), slice.size());
+}
+
+absl::Status ToStatus(const rocksdb::Status& status,
+                      absl::string_view what_for) {
+  if (status.ok()) return absl::OkStatus();
+  const std::string message =
+      absl::StrCat("store: ", what_for, ": ", status.ToString());
+  if (status.IsNotFound()) return absl::NotFoundError(message);
+  if (status.IsCorruption()) return absl::DataLossError(message);
+  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
+  return absl::InternalError(message);
+}
+
+std::string AtKey(Family family, absl::string_view key) {
+  return absl::StrCat(FamilyName(family), "/",
+                      absl::CHexEscape(key.substr(0, 64)));
+}
+
+rocksdb::CompressionType Supported(rocksdb::CompressionType wanted) {
+  const auto supported = rocksdb::GetSupportedCompressions();
+  const bool found =
+      std::find(supported.begin(), supported.end(), wanted) != supported.end();
+  return found ? wanted : rocksdb::kNoCompression;
+}
+
+rocksdb::ColumnFamilyOptions FamilyOptions(
+    Family family, const RocksStore::Options& options,
+    const std::shared_ptr<rocksdb::Cache>& cache) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = cache;
+  table.cache_index_and_filter_blocks = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.format_version = 5;
+
+  rocksdb::ColumnFamilyOptions family_options;
+  family_options.write_buffer_size = options.write_buffer_bytes / 4;
+  switch (family) {
+    case Family::kLog:
+      // Large values in ascending order: big blocks, and one cheap compression
+      // on every level, so that files move down without being rewritten.
+      table.block_size = 32 << 10;
+      family_options.compression = Supported(rocksdb::kLZ4Compression);
+      break;
+    case Family::kIds:
+      // Point lookups of which most find nothing, in memory and in files.
+      table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+      family_options.memtable_prefix_bloom_size_ratio = 0.05;
+      family_options.memtable_whole_key_filtering = true;
+      family_options.compression = Supported(rocksdb::kLZ4Compression);
+      break;
+    case Family::kTicks:
+    case Family::kPolicies:
+    case Family::kMeta:
+      family_options.compression = Supported(rocksdb::kZSTD);
+      break;
+  }
+  family_options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  return family_options;
+}
+
+rocksdb::DBOptions DatabaseOptions(const RocksStore::Options& options) {
+  rocksdb::DBOptions database;
+  database.create_if_missing = true;
+  database.create_missing_column_families = true;
+  database.write_buffer_manager =
+      std::make_shared<rocksdb::WriteBufferManager>(options.write_buffer_bytes);
+  // A family that is rarely written must not keep every old log file alive.
+  database.max_total_wal_size = 2 * options.write_buffer_bytes;
+  database.wal_recovery_mode =
+      rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  database.max_open_files = 512;
+  database.max_background_jobs = 2;
+  // Smooths the writing of table files, which would else delay a log sync.
+  database.bytes_per_sync = 1 << 20;
+  database.keep_log_file_num = 4;
+  database.max_log_file_size = 16 << 20;
+  return database;
+}
+
+}  // namespace
+
+RocksStore::RocksStore(std::unique_ptr<Database> database)
+    : database_(std::move(database)) {}
+
+RocksStore::~RocksStore() {
+  for (rocksdb::ColumnFamilyHandle* handle : database_->families) {
+    database_->db->DestroyColumnFamilyHandle(handle);
+  }
+  database_->db->DestroyColumnFamilyHandle(database_->default_family);
+  database_->db->Close();
+}
+
+absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
+    const Options& options, const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return absl::InternalError(absl::StrCat("store: cannot make directory ",
+                                            path, ": ", error.message()));
+  }
+  const std::shared_ptr<rocksdb::Cache> cache =
+      rocksdb::NewLRUCache(options.cache_bytes);
+  std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.emplace_back(rocksdb::kDefaultColumnFamilyName,
+                           rocksdb::ColumnFamilyOptions());
+  for (int i = 0; i < kFamilyCount; ++i) {
+    const auto family = static_cast<Family>(i);
+    descriptors.emplace_back(std::string(FamilyName(family)),
+                             FamilyOptions(family, options, cache));
+  }
+  rocksdb::DB* db = nullptr;
+  std::vector<rocksdb::ColumnFamilyHandle*> handles;
+  const rocksdb::Status status = rocksdb::DB::Open(
+      DatabaseOptions(options), path, descriptors, &handles, &db);
+  if (status.IsInvalidArgument()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("store: ", path, ": ", status.ToString()));
+  }
+  FAULTLINE_RETURN_IF_ERROR(ToStatus(status, path));
+  auto database = std::make_unique<Database>();
+  database->db.reset(db);
+  database->default_family = handles[0];
+  std::copy(handles.begin() + 1, handles.end(), database->families.begin());
+  return std::unique_ptr<RocksStore>(new RocksStore(std::move(database)));
+}
+
+absl::StatusOr<std::string> RocksStore::Get(Family family,
+                                            absl::string_view key) const {
+  std::string value;
+  const rocksdb::Status status = database_->db->Get(
+      rocksdb::ReadOptions(), database_->handle(family), ToSlice(key), &value);
+  if (!status.ok()) return ToStatus(status, AtKey(family, key));
+  return value;
+}
+
+absl::StatusOr<std::vector<std::optional<std::string>>> RocksStore::MultiGet(
+    Family family, const std::vector<std::string>& keys) const {
+  std::vector<std::optional<std::string>> values(keys.size());
+  const std::vector<rocksdb::Slice> slices(keys.begin(), keys.end());
+  std::vector<rocksdb::PinnableSlice> found(keys.size());
+  std::vector<rocksdb::Status> statuses(keys.size());
+  database_->db->MultiGet(rocksdb::ReadOptions(), database_->handle(family),
+                          keys.size(), slices.data(), found.data(),
+                          statuses.data());
+  for (size_t i = 0; i < keys.size(); ++i) {
+    if (statuses[i].ok()) {
+      values[i] = found[i].ToString();
+    } else if (!statuses[i].IsNotFound()) {
+      return ToStatus(statuses[i], AtKey(family, keys[i]));
+    }
+  }
+  return values;
+}
+
+absl::Status RocksStore::Write(const WriteBatch& batch, bool sync) {
+  // RocksDB refuses every write after a failed one until it is told to go on.
+  if (database_->stopped) {
+    FAULTLINE_RETURN_IF_ERROR(
+        ToStatus(database_->db->Resume(), "resuming after a failed write"));
+    database_->stopped = false;
+  }
+  constexpr size_t kOperationOverhead = 16;
+  rocksdb::WriteBatch writes(batch.byte_size() +
+                             batch.operations().size() * kOperationOverhead);
+  for (const WriteBatch::Operation& operation : batch.operations()) {
+    rocksdb::ColumnFamilyHandle* handle = database_->handle(operation.family);
+    const rocksdb::Status status =
+        operation.erase ? writes.Delete(handle, operation.key)
+                        : writes.Put(handle, operation.key, operation.value);
+    if (!status.ok()) {
+      return ToStatus(status, AtKey(operation.family, operation.key));
+    }
+  }
+  rocksdb::WriteOptions write_options;
+  write_options.sync = sync;
+  const rocksdb::Status status = database_->db->Write(write_options, &writes);
+  if (!status.ok()) database_->stopped = true;
+  return ToStatus(status, "write");
+}
+
+absl::Status RocksStore::Scan(
+    Family family, absl::string_view begin, absl::string_view end,
+    const std::function<bool(absl::string_view, absl::string_view)>& visit)
+    const {
+  const rocksdb::Slice bound = ToSlice(end);
+  rocksdb::ReadOptions read_options;
+  read_options.fill_cache = false;
+  if (!end.empty()) read_options.iterate_upper_bound = &bound;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      database_->db->NewIterator(read_options, database_->handle(family)));
+  for (it->Seek(ToSlice(begin)); it->Valid(); it->Next()) {
+    if (!visit(ToView(it->key()), ToView(it->value()))) break;
+  }
+  return ToStatus(it->status(), AtKey(family, begin));
+}
+
+absl::Status RocksStore::ScanReverse(
+    Family family, absl::string_view begin, absl::string_view end,
+    const std::function<bool(absl::string_view, absl::string_view)>& visit)
+    const {
+  const rocksdb::Slice lower = ToSlice(begin);
+  const rocksdb::Slice upper = ToSlice(end);
+  rocksdb::ReadOptions read_options;
+  read_options.fill_cache = false;
+  read_options.iterate_lower_bound = &lower;
+  if (!end.empty()) read_options.iterate_upper_bound = &upper;
+  const std::unique_ptr<rocksdb::Iterator> it(
+      database_->db->NewIterator(read_options, database_->handle(family)));
+  for (it->SeekToLast(); it->Valid(); it->Prev()) {
+    if (!visit(ToView(it->key()), ToView(it->value()))) break;
+  }
+  return ToStatus(it->status(), AtKey(family, end));
+}
+
+}  // namespace faultline::store

@@ -1,0 +1,60 @@
+#ifndef FAULTLINE_LIB_STORE_ROCKS_STORE_H_
+#define FAULTLINE_LIB_STORE_ROCKS_STORE_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/store/key_value_store.h"
+
+namespace faultline::store {
+
+// The store on disk: RocksDB, one column family for each Family. Owns its
+// directory while it is open. Thread-safe.
+//
+// A write is in the write-ahead log when Write returns, and on the disk where
+// `sync` was set. After a crash, a record that is damaged anywhere but at the
+// very end of that log is reported, never skipped: what was synced is there or
+// Open fails.
+class RocksStore : public KeyValueStore {
+ public:
+  struct Options {
+    // Memory for blocks read, with their indexes and filters.
+    size_t cache_bytes = 128 << 20;
+    // Memory for writes that are not yet in a table file, in all.
+    size_t write_buffer_bytes = 128 << 20;
+  };
+
+  // Opens the store in directory `path`, which is made where absent. DATA_LOSS
+  // where it is damaged, FAILED_PRECONDITION where a newer release wrote it,
+  // INTERNAL where it cannot be read or another process has it open.
+  static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
+      const Options& options, const std::string& path);
+
+  ~RocksStore() override;
+
+  absl::StatusOr<std::string> Get(Family family,
+                                  absl::string_view key) const override;
+  absl::StatusOr<std::vector<std::optional<std::string>>> MultiGet(
+      Family family, const std::vector<std::string>& keys) const override;
+  absl::Status Write(const WriteBatch& batch, bool sync) override;
+  absl::Status Scan(
+      Family family, absl::string_view begin, absl::string_view end,
+      const std::function<bool(absl::string_view key, absl::string_view value)>&
+          visit) const override;
+  absl::Status ScanReverse(
+      Family family, absl::string_view begin, absl::string_view end,
+      const std::function<bool(absl::string_view key, absl::string_view value)>&
+          visit) const override;
+
+ private:
+  struct Database;  // keeps RocksDB's headers out of here
+  explicit RocksStore(std::unique_ptr<Database> database);
+
+  const std::unique_ptr<Database> database_;
+};
+
+}  // namespace faultline::store
+
+#endif  // FAULTLINE_LIB_STORE_ROCKS_STORE_H_
