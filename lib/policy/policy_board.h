@@ -34,12 +34,14 @@ class PolicyBoard {
   virtual ~PolicyBoard() = default;
 
   // Adds the version to `batch`, so that it is stored with its tick. Nothing
-  // is visible before Publish.
+  // is visible before Publish. A version that does not change needs neither.
   virtual void Stage(absl::string_view project, const v1::Policy& policy,
                      store::WriteBatch* batch) const = 0;
 
-  // Makes a stored version current and tells the watchers.
-  // FAILED_PRECONDITION where it does not follow the current one.
+  // Makes a stored version current and tells the watchers. Publishing the
+  // current version again does nothing. FAILED_PRECONDITION where it does not
+  // follow the current one, its digest is wrong or it is not stored; returns
+  // the store's errors.
   virtual absl::Status Publish(absl::string_view project,
                                const v1::Policy& policy) = 0;
 
@@ -55,9 +57,11 @@ class PolicyBoard {
   virtual absl::StatusOr<std::vector<v1::Policy>> Versions(
       absl::string_view project, uint64_t before, int limit) const = 0;
 
-  // Registers a watcher; returns its id. It is called for later versions only.
+  // Registers a watcher; returns its id, above 0. It is called for later
+  // versions only, so read Current after Watch, not before.
   virtual uint64_t Watch(absl::string_view project, Watcher watcher) = 0;
-  // After it returns the watcher is not called any more.
+  // After it returns the watcher is not called any more: it waits for a call
+  // in progress, so hold no lock that the watcher takes.
   virtual void Unwatch(uint64_t id) = 0;
 
   // Notes what a router does. An empty router id is ignored. At most 10000
@@ -67,7 +71,7 @@ class PolicyBoard {
     uint64_t applied_version = 0;
     uint64_t sent_version = 0;
     bool watching = false;
-    std::string nack_reason;
+    std::string nack_reason{};
   };
   virtual void NoteRouter(absl::string_view project,
                           const RouterNote& note) = 0;

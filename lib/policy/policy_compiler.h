@@ -1,8 +1,10 @@
 #ifndef FAULTLINE_LIB_POLICY_POLICY_COMPILER_H_
 #define FAULTLINE_LIB_POLICY_POLICY_COMPILER_H_
 
+#include <cstdint>
 #include <string>
 
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "faultline/v1/config.pb.h"
@@ -11,8 +13,11 @@
 
 namespace faultline::policy {
 
-// Compiles the active interventions into the next version. Returns `previous`
-// itself where nothing that routers see has changed. Pure.
+// Compiles the active interventions into the next version. Priority goes by
+// expected reduction, then by age. A policy has at most 128 rules, those of
+// highest priority, because Trace.exposure holds no more. Returns `previous`
+// itself where nothing that routers see has changed. `config` is filled in.
+// Pure; the order of `active` does not matter.
 v1::Policy CompilePolicy(absl::Span<const v1::Intervention* const> active,
                          const v1::Policy& previous,
                          const v1::ProjectConfig& config,
