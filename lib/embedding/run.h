@@ -37,7 +37,8 @@ inline constexpr int kChannelCount = 10;
 // share, log longest repetition, log latency, log tokens. NaN where unknown.
 inline constexpr int kNumericCount = 6;
 
-// A token and how often the run has it. The key is xxh64 of channel and text.
+// A token and how often the run has it (words of a task share one count out).
+// The key is xxh64 of channel and text.
 struct TokenCount {
   uint64_t key;
   float count;
@@ -48,7 +49,7 @@ struct TokenCount {
 struct RunExposure {
   std::string intervention_id;
   v1::Arm arm;
-  double treatment_probability;
+  double treatment_probability;  // 0: not given
 };
 
 // What the analysis keeps of one trace: sparse tokens, scalars and context.
@@ -105,7 +106,8 @@ uint64_t NumberKey(absl::string_view field);
 // Pure; the result depends on `trace` alone. Sequence is left 0.
 Run ExtractRun(const v1::Trace& trace, FeatureNames* names);
 
-// Applies a later judgement, as ExtractRun would have seen it.
+// Applies a later judgement, as ExtractRun would have seen it; what it leaves
+// out stays. Tokens of signals that come late get no name.
 void ApplyOutcome(const v1::Evaluation& evaluation, Run* run);
 
 }  // namespace faultline::embedding
