@@ -51,7 +51,7 @@ class TraceLog {
   using Done = std::function<void(absl::StatusOr<std::vector<Appended>>)>;
 
   // Opens the log: reads the projects' last sequences from `store`. Returns
-  // the store's errors.
+  // the store's errors; INVALID_ARGUMENT where an option is zero.
   static absl::StatusOr<std::unique_ptr<TraceLog>> Create(
       const Options& options, store::KeyValueStore* store,
       const base::Clock* clock);
@@ -63,14 +63,15 @@ class TraceLog {
   // Append.
   virtual void SetObserver(Observer observer) = 0;
 
-  // Appends records of one project; sequence and receive_time are filled in.
-  // Returns UNAVAILABLE (and does not call `done`) where max_pending_bytes is
-  // reached.
+  // Appends records of one project, all in one commit; sequence and
+  // receive_time are filled in. Where it returns an error it does not call
+  // `done`: UNAVAILABLE where max_pending_bytes is reached, INVALID_ARGUMENT
+  // where a record has no payload.
   virtual absl::Status Append(absl::string_view project,
                               std::vector<v1::LogRecord> records,
                               Done done) = 0;
 
-  // Append and wait.
+  // Append and wait. Not from an observer or a `Done`.
   absl::StatusOr<std::vector<Appended>> AppendAndWait(
       absl::string_view project, std::vector<v1::LogRecord> records);
 

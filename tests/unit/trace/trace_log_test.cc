@@ -1,0 +1,575 @@
+#include "lib/trace/trace_log.h"
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/blocking_counter.h"
+#include "absl/synchronization/mutex.h"
+#include "lib/base/error_detail.h"
+#include "lib/store/memory_store.h"
+#include "lib/store/ordered_key.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fault_store.h"
+#include "tests/support/status_matchers.h"
+
+namespace faultline::trace {
+
+// Shows in gtest's messages, and compares.
+bool operator==(const TraceLog::Appended& a, const TraceLog::Appended& b) {
+  return a.sequence == b.sequence && a.duplicate == b.duplicate;
+}
+void PrintTo(const TraceLog::Appended& appended, std::ostream* out) {
+  *out << appended.sequence << (appended.duplicate ? " (duplicate)" : "");
+}
+
+namespace {
+
+using ::faultline::fakes::FaultStore;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using Appended = TraceLog::Appended;
+using Result = absl::StatusOr<std::vector<Appended>>;
+
+v1::LogRecord TraceRecord(const std::string& id, const std::string& type = "") {
+  v1::LogRecord record;
+  record.mutable_trace()->set_trace_id(id);
+  record.mutable_trace()->mutable_task()->set_type(type);
+  return record;
+}
+
+v1::LogRecord OutcomeRecord(const std::string& trace_id, v1::Outcome outcome,
+                            const std::string& evaluator = "judge") {
+  v1::LogRecord record;
+  record.mutable_outcome()->set_trace_id(trace_id);
+  v1::Evaluation* evaluation = record.mutable_outcome()->mutable_evaluation();
+  evaluation->set_outcome(outcome);
+  evaluation->set_evaluator(evaluator);
+  return record;
+}
+
+v1::LogRecord AnnotationRecord(const std::string& trace_id,
+                               const std::string& mode,
+                               const std::string& note) {
+  v1::LogRecord record;
+  record.mutable_annotation()->set_trace_id(trace_id);
+  v1::Annotation* annotation =
+      record.mutable_annotation()->mutable_annotation();
+  annotation->set_annotator("person");
+  annotation->set_failure_mode(mode);
+  annotation->set_note(note);
+  return record;
+}
+
+std::vector<v1::LogRecord> Traces(const std::vector<std::string>& ids) {
+  std::vector<v1::LogRecord> records;
+  for (const std::string& id : ids) records.push_back(TraceRecord(id));
+  return records;
+}
+
+constexpr Appended Fresh(uint64_t sequence) { return {sequence, false}; }
+constexpr Appended Duplicate(uint64_t sequence) { return {sequence, true}; }
+
+class TraceLogTest : public ::testing::Test {
+ protected:
+  TraceLogTest() { Open(); }
+
+  // Closes the log, where one is open, and opens it on the same store.
+  void Open(const TraceLog::Options& options = {}) {
+    log_.reset();
+    auto log = TraceLog::Create(options, &store_, &clock_);
+    ASSERT_OK(log);
+    log_ = *std::move(log);
+  }
+
+  Result Append(std::vector<v1::LogRecord> records,
+                const std::string& project = "p") {
+    return log_->AppendAndWait(project, std::move(records));
+  }
+
+  std::vector<Appended> MustAppend(std::vector<v1::LogRecord> records,
+                                   const std::string& project = "p") {
+    Result result = Append(std::move(records), project);
+    EXPECT_OK(result);
+    return result.ok() ? *std::move(result) : std::vector<Appended>();
+  }
+
+  // `sequence:id` of each record of a scan.
+  std::vector<std::string> Scan(uint64_t first = 0, uint64_t last = UINT64_MAX,
+                                const std::string& project = "p") {
+    std::vector<std::string> records;
+    EXPECT_OK(log_->Scan(project, first, last, [&](const v1::LogRecord& r) {
+      records.push_back(absl::StrCat(r.sequence(), ":", r.trace().trace_id()));
+      return true;
+    }));
+    return records;
+  }
+
+  fakes::FakeClock clock_;
+  store::MemoryStore memory_;
+  FaultStore store_{&memory_};
+  std::unique_ptr<TraceLog> log_;
+};
+
+TEST_F(TraceLogTest, NumbersTheRecordsOfEachProjectFromOne) {
+  EXPECT_THAT(MustAppend(Traces({"a", "b"})), ElementsAre(Fresh(1), Fresh(2)));
+  EXPECT_THAT(MustAppend(Traces({"a"}), "q"), ElementsAre(Fresh(1)));
+  EXPECT_THAT(MustAppend(Traces({"c"})), ElementsAre(Fresh(3)));
+  EXPECT_EQ(log_->LastSequence("p"), 3);
+  EXPECT_EQ(log_->LastSequence("q"), 1);
+  EXPECT_EQ(log_->LastSequence("none"), 0);
+  EXPECT_THAT(log_->Projects(), ElementsAre("p", "q"));
+}
+
+TEST_F(TraceLogTest, AStoredTraceIsADuplicateWhateverItHolds) {
+  MustAppend(Traces({"a", "b"}));
+  EXPECT_THAT(MustAppend({TraceRecord("b", "other"), TraceRecord("c")}),
+              ElementsAre(Duplicate(2), Fresh(3)));
+  EXPECT_THAT(Scan(), ElementsAre("1:a", "2:b", "3:c"));
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord kept, log_->Read("p", 2));
+  EXPECT_EQ(kept.trace().task().type(), "");
+}
+
+TEST_F(TraceLogTest, ATraceTwiceInOneCallIsStoredOnce) {
+  EXPECT_THAT(MustAppend(Traces({"a", "b", "a"})),
+              ElementsAre(Fresh(1), Fresh(2), Duplicate(1)));
+  EXPECT_THAT(Scan(), ElementsAre("1:a", "2:b"));
+}
+
+TEST_F(TraceLogTest, IdsOfDifferentProjectsAndKindsAreApart) {
+  MustAppend(Traces({"a"}));
+  EXPECT_THAT(MustAppend(Traces({"a"}), "pa"), ElementsAre(Fresh(1)));
+  EXPECT_THAT(MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL, "")}),
+              ElementsAre(Fresh(2)));
+}
+
+TEST_F(TraceLogTest, AnOutcomeIsADuplicateOnlyWithEqualContent) {
+  const auto fail = OutcomeRecord("a", v1::OUTCOME_FAIL);
+  const auto pass = OutcomeRecord("a", v1::OUTCOME_PASS);
+  EXPECT_THAT(MustAppend({fail}), ElementsAre(Fresh(1)));
+  EXPECT_THAT(MustAppend({fail}), ElementsAre(Duplicate(1)));
+  EXPECT_THAT(MustAppend({pass}), ElementsAre(Fresh(2)));
+  EXPECT_THAT(MustAppend({pass}), ElementsAre(Duplicate(2)));
+  // Back to the first judgement: a change again.
+  EXPECT_THAT(MustAppend({fail}), ElementsAre(Fresh(3)));
+  EXPECT_THAT(MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL, "other judge"),
+                          OutcomeRecord("b", v1::OUTCOME_FAIL)}),
+              ElementsAre(Fresh(4), Fresh(5)));
+}
+
+TEST_F(TraceLogTest, TheOrderOfAMapIsNotContent) {
+  v1::LogRecord one = OutcomeRecord("a", v1::OUTCOME_FAIL);
+  v1::LogRecord two = one;
+  auto& first = *one.mutable_outcome()->mutable_evaluation()->mutable_signals();
+  auto& second =
+      *two.mutable_outcome()->mutable_evaluation()->mutable_signals();
+  for (int i = 0; i < 40; ++i) {
+    first[absl::StrCat("s", i)] = i;
+    second[absl::StrCat("s", 39 - i)] = 39 - i;
+  }
+  EXPECT_THAT(MustAppend({one, two}), ElementsAre(Fresh(1), Duplicate(1)));
+}
+
+TEST_F(TraceLogTest, AnAnnotationIsADuplicateOnlyWithEqualContent) {
+  EXPECT_THAT(
+      MustAppend(
+          {AnnotationRecord("a", "m", "x"), AnnotationRecord("a", "m", "x"),
+           AnnotationRecord("a", "m", "y"), AnnotationRecord("a", "n", "y")}),
+      ElementsAre(Fresh(1), Duplicate(1), Fresh(2), Fresh(3)));
+}
+
+TEST_F(TraceLogTest, ReviewsAndSettingsAreNeverDuplicates) {
+  v1::LogRecord review;
+  review.mutable_review();
+  v1::LogRecord config;
+  config.mutable_config()->set_seed(7);
+  EXPECT_THAT(MustAppend({review, review, config, config}),
+              ElementsAre(Fresh(1), Fresh(2), Fresh(3), Fresh(4)));
+}
+
+TEST_F(TraceLogTest, RecordsComeBackWholeWithTheirReceiveTime) {
+  clock_.SetWallTime(absl::FromUnixNanos(1'800'000'001'000'000'002));
+  v1::LogRecord record = TraceRecord("a", "qa");
+  record.set_sequence(99);  // the log's to give
+  MustAppend({record});
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord read, log_->Read("p", 1));
+  EXPECT_EQ(read.sequence(), 1);
+  EXPECT_EQ(read.receive_time().seconds(), 1'800'000'001);
+  EXPECT_EQ(read.receive_time().nanos(), 2);
+  EXPECT_EQ(read.trace().SerializeAsString(),
+            record.trace().SerializeAsString());
+  EXPECT_THAT(log_->Read("p", 2),
+              testing::StatusIs(absl::StatusCode::kNotFound, HasSubstr("2")));
+  EXPECT_THAT(log_->Read("p", 0),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_F(TraceLogTest, ScansARangeAndStopsWhenTold) {
+  MustAppend(Traces({"a", "b", "c", "d"}));
+  EXPECT_THAT(Scan(2, 3), ElementsAre("2:b", "3:c"));
+  EXPECT_THAT(Scan(4, 9), ElementsAre("4:d"));
+  EXPECT_THAT(Scan(5, 9), IsEmpty());
+  EXPECT_THAT(Scan(3, 2), IsEmpty());
+  EXPECT_THAT(Scan(0, UINT64_MAX, "none"), IsEmpty());
+  int visits = 0;
+  EXPECT_OK(log_->Scan("p", 1, 4,
+                       [&](const v1::LogRecord&) { return ++visits < 2; }));
+  EXPECT_EQ(visits, 2);
+}
+
+TEST_F(TraceLogTest, FindsATraceBySequence) {
+  MustAppend(Traces({"a", "b"}));
+  ASSERT_OK_AND_ASSIGN(const uint64_t sequence, log_->FindTrace("p", "b"));
+  EXPECT_EQ(sequence, 2);
+  EXPECT_THAT(log_->FindTrace("p", "c"),
+              testing::StatusIs(absl::StatusCode::kNotFound, HasSubstr("c")));
+  EXPECT_THAT(log_->FindTrace("q", "b"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_F(TraceLogTest, MissingAndDamagedRecordsAreDataLoss) {
+  MustAppend(Traces({"a", "b", "c"}));
+  const auto key = [](uint64_t sequence) {
+    std::string bytes;
+    store::AppendText("p", &bytes);
+    store::AppendNumber(sequence, &bytes);
+    return bytes;
+  };
+  const auto visit = [](const v1::LogRecord&) { return true; };
+  store::WriteBatch damage;
+  damage.Put(store::Family::kLog, key(2), "\xff\xff");
+  ASSERT_OK(store_.Write(damage, /*sync=*/true));
+  EXPECT_THAT(log_->Scan("p", 1, 3, visit),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("2")));
+  EXPECT_THAT(log_->Read("p", 2),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("2")));
+
+  store::WriteBatch loss;
+  loss.Delete(store::Family::kLog, key(2));
+  loss.Delete(store::Family::kLog, key(3));
+  ASSERT_OK(store_.Write(loss, /*sync=*/true));
+  EXPECT_THAT(log_->Scan("p", 1, 3, visit),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("2")));
+  EXPECT_THAT(log_->Scan("p", 3, 3, visit),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("3")));
+}
+
+TEST_F(TraceLogTest, GoesOnWhereItStoppedWhenOpenedAgain) {
+  MustAppend(Traces({"a", "b"}));
+  MustAppend(Traces({"x"}), "pq");
+  MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  Open();
+  EXPECT_THAT(log_->Projects(), ElementsAre("p", "pq"));
+  EXPECT_EQ(log_->LastSequence("p"), 3);
+  EXPECT_EQ(log_->LastSequence("pq"), 1);
+  EXPECT_THAT(MustAppend({TraceRecord("b"), TraceRecord("c"),
+                          OutcomeRecord("a", v1::OUTCOME_FAIL)}),
+              ElementsAre(Duplicate(2), Fresh(4), Duplicate(3)));
+}
+
+TEST_F(TraceLogTest, AnEmptyCallIsAnswered) {
+  EXPECT_THAT(MustAppend({}), IsEmpty());
+  EXPECT_EQ(store_.writes(), 0);
+  EXPECT_THAT(log_->Projects(), IsEmpty());
+}
+
+TEST_F(TraceLogTest, ARecordWithoutPayloadIsRefused) {
+  EXPECT_THAT(Append({TraceRecord("a"), v1::LogRecord()}),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument,
+                                HasSubstr("payload")));
+  EXPECT_THAT(Scan(), IsEmpty());
+}
+
+TEST_F(TraceLogTest, OptionsOfZeroAreRefused) {
+  EXPECT_THAT(TraceLog::Create({.max_commit_records = 0}, &store_, &clock_),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument,
+                                HasSubstr("max_commit_records")));
+}
+
+// What the log's callbacks did, in order.
+class Journal {
+ public:
+  void Add(const std::string& event) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    events_.push_back(event);
+  }
+
+  std::vector<std::string> events() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return events_;
+  }
+
+  void WaitFor(size_t count) const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return events_.size() >= count;
+    };
+    mutex_.Await(absl::Condition(&enough));
+  }
+
+  // Notes the records of a commit.
+  TraceLog::Observer Observer() {
+    return
+        [this](absl::string_view project, std::vector<v1::LogRecord> records) {
+          std::string event = absl::StrCat("observed ", project);
+          for (const v1::LogRecord& record : records) {
+            absl::StrAppend(&event, " ", record.sequence(), ":",
+                            record.trace().trace_id());
+          }
+          Add(event);
+        };
+  }
+
+  // Notes the end of a call.
+  TraceLog::Done Done(const std::string& name) {
+    return [this, name](const Result& result) {
+      std::string event = absl::StrCat("done ", name);
+      if (!result.ok()) absl::StrAppend(&event, " failed");
+      if (result.ok()) {
+        for (const Appended& appended : *result) {
+          absl::StrAppend(&event, " ", ::testing::PrintToString(appended));
+        }
+      }
+      Add(event);
+    };
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<std::string> events_ ABSL_GUARDED_BY(mutex_);
+};
+
+TEST_F(TraceLogTest, CallsThatWaitTogetherShareOneCommit) {
+  Journal journal;
+  log_->SetObserver(journal.Observer());
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  ASSERT_OK(log_->Append("p", Traces({"b", "a"}), journal.Done("2")));
+  ASSERT_OK(log_->Append("q", Traces({"a"}), journal.Done("3")));
+  ASSERT_OK(log_->Append("p", Traces({"b", "c"}), journal.Done("4")));
+  // Nothing is durable, so nothing is reported: not even a duplicate.
+  EXPECT_THAT(journal.events(), IsEmpty());
+  EXPECT_EQ(log_->LastSequence("p"), 0);
+  EXPECT_THAT(log_->FindTrace("p", "a"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  store_.ReleaseWrites();
+  journal.WaitFor(7);
+  EXPECT_THAT(journal.events(),
+              ElementsAre("observed p 1:a", "done 1 1",  //
+                          "observed p 2:b 3:c", "observed q 1:a",
+                          "done 2 2 1 (duplicate)", "done 3 1",
+                          "done 4 2 (duplicate) 3"));
+  EXPECT_EQ(store_.writes(), 2);
+}
+
+TEST_F(TraceLogTest, ACommitIsBoundedButACallIsNeverSplit) {
+  Journal journal;
+  Open({.max_commit_records = 2});
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  ASSERT_OK(log_->Append("p", Traces({"b"}), journal.Done("2")));
+  ASSERT_OK(log_->Append("p", Traces({"c"}), journal.Done("3")));
+  ASSERT_OK(log_->Append("p", Traces({"d", "e", "f"}), journal.Done("4")));
+  store_.ReleaseWrites();
+  journal.WaitFor(4);
+  EXPECT_EQ(store_.writes(), 3);  // a; b c; d e f
+  EXPECT_THAT(Scan(), SizeIs(6));
+}
+
+TEST_F(TraceLogTest, ACommitIsBoundedInBytes) {
+  Journal journal;
+  Open({.max_commit_bytes = 100});
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  for (const char* id : {"b", "c"}) {
+    ASSERT_OK(log_->Append("p", {TraceRecord(id, std::string(90, 'x'))},
+                           journal.Done(id)));
+  }
+  store_.ReleaseWrites();
+  journal.WaitFor(3);
+  EXPECT_EQ(store_.writes(), 3);
+}
+
+TEST_F(TraceLogTest, IsFullUntilACommitMakesRoom) {
+  Journal journal;
+  Open({.max_pending_bytes = 10});
+  store_.HoldWrites();
+  ASSERT_OK(
+      log_->Append("p", {TraceRecord("a", "enough bytes")}, journal.Done("1")));
+  store_.WaitForHeldWrite();
+  const absl::Status refused =
+      log_->Append("p", Traces({"b"}), journal.Done("2"));
+  EXPECT_THAT(refused, testing::StatusIs(absl::StatusCode::kUnavailable,
+                                         HasSubstr("10 bytes")));
+  const auto detail = base::GetErrorDetail(refused);
+  ASSERT_TRUE(detail.has_value());
+  EXPECT_EQ(detail->reason(), v1::ErrorDetail::REASON_OVERLOADED);
+  EXPECT_TRUE(detail->has_retry_delay());
+  store_.ReleaseWrites();
+  journal.WaitFor(1);
+  EXPECT_THAT(MustAppend(Traces({"b"})), ElementsAre(Fresh(2)));
+  EXPECT_THAT(journal.events(), ElementsAre("done 1 1"));
+}
+
+TEST_F(TraceLogTest, TheDestructorCommitsWhatWasAccepted) {
+  Journal journal;
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  ASSERT_OK(log_->Append("p", Traces({"b"}), journal.Done("2")));
+  std::thread closer([this] { log_.reset(); });
+  store_.ReleaseWrites();
+  closer.join();
+  EXPECT_THAT(journal.events(), ElementsAre("done 1 1", "done 2 2"));
+  Open();
+  EXPECT_THAT(Scan(), ElementsAre("1:a", "2:b"));
+}
+
+// A failed commit, whether or not the store applied it, and then a good one.
+class FailedCommitTest
+    : public TraceLogTest,
+      public ::testing::WithParamInterface<FaultStore::Fault> {};
+
+INSTANTIATE_TEST_SUITE_P(Faults, FailedCommitTest,
+                         ::testing::Values(FaultStore::Fault::kBeforeApplying,
+                                           FaultStore::Fault::kAfterApplying),
+                         [](const auto& tested) {
+                           return tested.param ==
+                                          FaultStore::Fault::kBeforeApplying
+                                      ? "BeforeApplying"
+                                      : "AfterApplying";
+                         });
+
+TEST_P(FailedCommitTest, StoresNothingAndTheRetryWorks) {
+  MustAppend(Traces({"a"}));
+  Journal journal;
+  log_->SetObserver(journal.Observer());
+  store_.FailWrites(0, 1, GetParam(), absl::ResourceExhaustedError("full"));
+  EXPECT_THAT(Append(Traces({"b", "c"})),
+              testing::StatusIs(absl::StatusCode::kResourceExhausted, "full"));
+  EXPECT_EQ(log_->LastSequence("p"), 1);
+  EXPECT_THAT(Scan(), ElementsAre("1:a"));
+  EXPECT_THAT(log_->Read("p", 2),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(log_->FindTrace("p", "b"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(journal.events(), IsEmpty());
+
+  // Other traces take the sequences; the failed ones are not known.
+  EXPECT_THAT(MustAppend(Traces({"d"})), ElementsAre(Fresh(2)));
+  EXPECT_THAT(log_->FindTrace("p", "b"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(MustAppend(Traces({"b", "c"})), ElementsAre(Fresh(3), Fresh(4)));
+  EXPECT_THAT(Scan(), ElementsAre("1:a", "2:d", "3:b", "4:c"));
+  Open();
+  EXPECT_THAT(Scan(), ElementsAre("1:a", "2:d", "3:b", "4:c"));
+}
+
+TEST_P(FailedCommitTest, LeavesTheEarlierJudgementKnown) {
+  const auto fail = OutcomeRecord("a", v1::OUTCOME_FAIL);
+  const auto pass = OutcomeRecord("a", v1::OUTCOME_PASS);
+  MustAppend({fail});
+  store_.FailWrites(0, 1, GetParam());
+  EXPECT_FALSE(Append({pass}).ok());
+  EXPECT_THAT(MustAppend({fail}), ElementsAre(Duplicate(1)));
+  EXPECT_THAT(MustAppend({pass}), ElementsAre(Fresh(2)));
+}
+
+TEST_P(FailedCommitTest, FailsEveryCallOfTheCommitAndNoLaterOne) {
+  Journal journal;
+  store_.HoldWrites();
+  store_.FailWrites(1, 1, GetParam());
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  ASSERT_OK(log_->Append("p", Traces({"b"}), journal.Done("2")));
+  ASSERT_OK(log_->Append("q", Traces({"b"}), journal.Done("3")));
+  store_.ReleaseWrites();
+  journal.WaitFor(3);
+  EXPECT_THAT(journal.events(),
+              ElementsAre("done 1 1", "done 2 failed", "done 3 failed"));
+  EXPECT_THAT(log_->Projects(), ElementsAre("p"));
+  EXPECT_THAT(MustAppend(Traces({"b"}), "q"), ElementsAre(Fresh(1)));
+}
+
+TEST_P(FailedCommitTest, AFailureThatLastsIsReportedUntilItEnds) {
+  store_.FailWrites(0, 3, GetParam());
+  for (const char* id : {"a", "b", "c"}) {
+    EXPECT_FALSE(Append(Traces({id})).ok());
+  }
+  EXPECT_THAT(MustAppend(Traces({"d", "a"})), ElementsAre(Fresh(1), Fresh(2)));
+  Open();
+  EXPECT_THAT(Scan(), ElementsAre("1:d", "2:a"));
+  EXPECT_THAT(log_->FindTrace("p", "b"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_P(FailedCommitTest, ACrashAfterwardsLosesNothingThatWasAcknowledged) {
+  MustAppend(Traces({"a"}));
+  store_.FailWrites(0, 2, GetParam());  // the commit, and closing's repair
+  EXPECT_FALSE(Append(Traces({"b"})).ok());
+  log_.reset();
+  store_.Crash();
+  Open();
+  EXPECT_THAT(Scan(), ElementsAre("1:a"));
+  EXPECT_THAT(MustAppend(Traces({"b"})), ElementsAre(Fresh(2)));
+}
+
+TEST_F(TraceLogTest, AFailedReadFailsTheCallAndNoLaterOne) {
+  store_.FailReads(0, 1);
+  EXPECT_THAT(Append(Traces({"a"})),
+              testing::StatusIs(absl::StatusCode::kInternal, _));
+  EXPECT_EQ(store_.writes(), 0);
+  EXPECT_THAT(MustAppend(Traces({"a"})), ElementsAre(Fresh(1)));
+}
+
+TEST_F(TraceLogTest, EveryCommitIsSynced) {
+  MustAppend(Traces({"a", "b"}));
+  MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  log_.reset();
+  store_.Crash();
+  Open();
+  EXPECT_EQ(log_->LastSequence("p"), 3);
+}
+
+TEST_F(TraceLogTest, ManyThreadsGetSequencesWithoutGapsAndEachTraceOnce) {
+  constexpr int kThreads = 8;
+  constexpr int kCalls = 40;
+  std::vector<std::thread> threads;
+  absl::Mutex mutex;
+  std::map<std::string, uint64_t> sequences;  // by trace id
+  int fresh = 0;
+  for (int thread = 0; thread < kThreads; ++thread) {
+    threads.emplace_back([&, thread] {
+      for (int i = 0; i < kCalls; ++i) {
+        // Each id is sent by two threads.
+        const std::vector<std::string> ids = {
+            absl::StrCat(thread / 2, "-", 2 * i),
+            absl::StrCat(thread / 2, "-", 2 * i + 1)};
+        const std::vector<Appended> appended = MustAppend(Traces(ids));
+        absl::MutexLock lock(&mutex);
+        for (size_t j = 0; j < ids.size(); ++j) {
+          const auto [it, first] =
+              sequences.try_emplace(ids[j], appended[j].sequence);
+          EXPECT_EQ(it->second, appended[j].sequence) << ids[j];
+          fresh += !appended[j].duplicate;
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(fresh, kThreads * kCalls);
+  EXPECT_EQ(log_->LastSequence("p"), kThreads * kCalls);
+  EXPECT_THAT(Scan(), SizeIs(kThreads * kCalls));
+}
+
+}  // namespace
+}  // namespace faultline::trace
