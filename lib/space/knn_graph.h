@@ -16,7 +16,8 @@ struct KnnGraph {
   // Row-major n x k, nearest first, ties by row; -1 pads where there are
   // fewer. A point is not its own neighbour.
   std::vector<int32_t> neighbors;
-  // Squared L2, parallel to `neighbors`.
+  // Squared L2, parallel to `neighbors`; infinity where padded. What is within
+  // rounding of 0 is 0.
   std::vector<float> distances;
 };
 
@@ -31,8 +32,10 @@ struct KnnOptions {
 };
 
 // k nearest neighbours of each of n points (row-major n x d) among themselves.
-// INVALID_ARGUMENT for a length that is not a multiple of d, or k < 1. The
-// result depends on the points, k, exact_limit, probes and seed alone.
+// INVALID_ARGUMENT for a length that is not a multiple of d, a row that is not
+// finite, or d, k, probes or threads < 1. Memory: a copy of the points beyond
+// exact_limit. The result depends on the points, k, exact_limit, probes and
+// seed alone.
 absl::StatusOr<KnnGraph> BuildKnnGraph(absl::Span<const float> points, int d,
                                        int k, const KnnOptions& options);
 

@@ -18,7 +18,8 @@ struct Neighbor {
 };
 
 // Vectors of one project by id, searched by Euclidean distance. FAISS lives
-// behind this interface and nowhere else; its exceptions end here. Thread-safe:
+// behind this interface and nowhere else; its exceptions end here: running out
+// of memory is RESOURCE_EXHAUSTED, anything else INTERNAL. Thread-safe:
 // searches run side by side, changes exclude each other and searches briefly.
 class VectorSpace {
  public:
@@ -27,9 +28,9 @@ class VectorSpace {
     int dimension = 256;
     // Points up to which search is exact; beyond it an inverted file is
     // trained on the points at hand, and again whenever the points have
-    // grown fourfold.
+    // grown fourfold. Searches go on meanwhile. At least 1.
     size_t exact_limit = 20000;
-    // Inverted lists visited by a search.
+    // Inverted lists visited by a search. At least 1.
     int probes = 16;
     // Seed of the training.
     uint64_t seed = 1;
@@ -42,13 +43,15 @@ class VectorSpace {
   virtual ~VectorSpace() = default;
 
   // Adds n vectors (row-major n x d) with their ids. An id that is present is
-  // ALREADY_EXISTS, a wrong length or a number that is not finite
-  // INVALID_ARGUMENT; then nothing is added.
+  // ALREADY_EXISTS, a wrong length, a number that is not finite or
+  // the id 2^64 - 1 INVALID_ARGUMENT; then nothing is added.
   virtual absl::Status Add(absl::Span<const uint64_t> ids,
                            absl::Span<const float> vectors) = 0;
 
   // The k nearest of each of m queries (m x d), nearest first; ties by id.
-  // Fewer where the space holds fewer. INVALID_ARGUMENT for a wrong length.
+  // Fewer where the space, or the lists visited, hold fewer; which of several
+  // points at the k-th distance come back is not specified. INVALID_ARGUMENT
+  // for a wrong length, a number that is not finite, or k < 1.
   virtual absl::StatusOr<std::vector<std::vector<Neighbor>>> Search(
       absl::Span<const float> queries, int k) const = 0;
 
