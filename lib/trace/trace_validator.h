@@ -17,12 +17,15 @@ namespace faultline::trace {
 // was seen. Immutable, so thread-safe.
 class TraceValidator {
  public:
-  // Zero fields of `limits` take their defaults. INVALID_ARGUMENT where a
-  // limit is out of its range.
+  // Zero fields of `limits` take their defaults. INVALID_ARGUMENT, naming the
+  // field, where a limit is out of its range: max_trace_bytes 1024 to 64 MiB,
+  // max_steps 1 to 65536, max_text_bytes 1 to 64 MiB.
   static absl::StatusOr<TraceValidator> Create(const v1::TraceLimits& limits);
 
   // The fault of a trace sent to `project`, or nothing.
-  // `embedding_dimension`: of the project; 0: not yet known. `now`: wall time.
+  // `embedding_dimension`: of the project; 0: not yet known. `now`: wall time,
+  // for what may not lie ahead of it. Costs no allocation where there is no
+  // fault.
   std::optional<v1::ErrorDetail> CheckTrace(const v1::Trace& trace,
                                             absl::string_view project,
                                             int embedding_dimension,
