@@ -38,7 +38,7 @@ LIBRARIES = [
     (r"rocksdb/", r"lib/store/rocks_store\.cc$|tests/bench/|tests/house/link/", "RocksDB stays in lib/store/rocks_store.cc"),
     (r"grpc(pp|\+\+)?/|.*\.grpc\.pb\.h$", r"server/|client/|tests/", "gRPC stays in server/ and client/"),
     (r"CLI/", r"client/|server/|tests/", "command lines are read in client/ and server/"),
-    (r"libsmartcols/", r"client/cli/", "tables are drawn in client/cli"),
+    (r"libsmartcols/", r"client/(cli|lab)/", "tables are drawn in client/cli and client/lab"),
 ]
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]')
