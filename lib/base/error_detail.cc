@@ -1,7 +1,5 @@
 #include "lib/base/error_detail.h"
 
-#include <string>
-
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
@@ -31,6 +29,13 @@ absl::Status DetailedError(absl::StatusCode code, v1::ErrorDetail detail) {
   absl::Status status(code, message);
   status.SetPayload(kPayload, absl::Cord(detail.SerializeAsString()));
   return status;
+}
+
+std::string CutText(absl::string_view text, size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  size_t end = max_bytes;
+  while (end > 0 && (text[end] & 0xc0) == 0x80) --end;
+  return std::string(text.substr(0, end));
 }
 
 std::optional<v1::ErrorDetail> GetErrorDetail(const absl::Status& status) {

@@ -2,6 +2,7 @@
 #define FAULTLINE_LIB_BASE_ERROR_DETAIL_H_
 
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
@@ -19,6 +20,10 @@ v1::ErrorDetail MakeErrorDetail(v1::ErrorDetail::Reason reason,
 // which carries it as a payload, so that the server can send both. `code` must
 // not be OK.
 absl::Status DetailedError(absl::StatusCode code, v1::ErrorDetail detail);
+
+// `text`, or as much of its beginning as fits into `max_bytes` without cutting
+// a character of UTF-8 in two: for texts of callers that messages quote.
+std::string CutText(absl::string_view text, size_t max_bytes);
 
 // The detail of a status, where it has one.
 std::optional<v1::ErrorDetail> GetErrorDetail(const absl::Status& status);

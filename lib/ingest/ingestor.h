@@ -21,17 +21,21 @@
 namespace faultline::ingest {
 
 // The fast path: validate, log, acknowledge; then, on one indexing thread,
-// extract, embed and add to the project's behaviour space, in log order. Reads
-// immutable snapshots of the slow loop's embedder; writes nothing but the log
-// and the space, which is a cache of the log.
+// extract, embed and add to the project's behaviour space, in log order. The
+// thread reads the log from its own watermark on, so that a flood of traces
+// costs delay and never memory. Reads immutable embedders of the slow loop;
+// writes nothing but the log and the space, which is a cache of the log.
 //
-// Owns the spaces. Does not own the log, validator or clock. Thread-safe.
+// Owns the spaces. Does not own the log, validator or clock; it is the log's
+// observer, so nobody may append after its end. Thread-safe. The destructor
+// waits for the calls that it has accepted.
 class Ingestor {
  public:
   struct Options {
     embedding::Embedder::Options embedder;
+    // `dimension` is the embedder's.
     space::VectorSpace::Options space;
-    // Runs embedded and added at once.
+    // Records read, embedded and added at once. At least 1.
     size_t index_batch = 256;
   };
 
@@ -49,7 +53,7 @@ class Ingestor {
   };
   using Done = std::function<void(absl::StatusOr<Result>)>;
 
-  // Where the runs near a run are, and what became of them.
+  // A run near another one, and what became of it.
   struct Similar {
     uint64_t sequence;
     float distance;  // L2
@@ -58,28 +62,32 @@ class Ingestor {
 
   struct Counters {
     uint64_t traces = 0;            // stored, in all
-    uint64_t failures = 0;          // of these
+    uint64_t failures = 0;          // of these, as far as they are indexed
     uint64_t rejected = 0;          // since start
     uint64_t duplicates = 0;        // since start
     uint64_t indexed_sequence = 0;  // log sequence that the space is up to
-    uint64_t embedding_epoch = 0;
+    uint64_t indexed = 0;           // runs in the space
+    uint64_t embedding_epoch = 0;   // of the space
   };
 
+  // INVALID_ARGUMENT names the option at fault.
   static absl::StatusOr<std::unique_ptr<Ingestor>> Create(
       const Options& options, trace::TraceLog* log,
       const trace::TraceValidator* validator, const base::Clock* clock);
 
   virtual ~Ingestor() = default;
 
-  // Rebuilds every space from the log. Call once, before the first Ingest.
-  // `embedder` gives the embedder of a project (its last epoch).
+  // Rebuilds every space from the log; returns when they are complete. Call
+  // once. `embedder` gives the embedder of a project (its last epoch), null
+  // for the first epoch. Returns the log's errors.
   virtual absl::Status Replay(
       const std::function<std::shared_ptr<const embedding::Embedder>(
           absl::string_view project)>& embedder) = 0;
 
-  // `done` is called once, when every accepted trace is durable; it must not
-  // block. Returns UNAVAILABLE, and calls nothing, where the log is full;
-  // INVALID_ARGUMENT where the project's name is malformed.
+  // `done` is called once, when every accepted trace is durable, possibly
+  // before the call returns; it must not block. Returns UNAVAILABLE, and calls
+  // nothing, where the log is full; INVALID_ARGUMENT where the project's name
+  // is malformed.
   virtual absl::Status IngestTraces(absl::string_view project,
                                     std::vector<v1::Trace> traces,
                                     Done done) = 0;
@@ -96,14 +104,17 @@ class Ingestor {
       std::shared_ptr<const embedding::Embedder> embedder) = 0;
 
   // The k stored runs nearest to `trace`, itself left out, nearest first.
-  // `outcome` UNSPECIFIED takes all.
+  // `outcome` UNSPECIFIED takes all. The trace may be partial, without id and
+  // start time; INVALID_ARGUMENT names what else is wrong with it. Empty for a
+  // project that has no run.
   virtual absl::StatusOr<std::vector<Similar>> FindSimilar(
       absl::string_view project, const v1::Trace& trace, int k,
       v1::Outcome outcome) const = 0;
 
   virtual Counters GetCounters(absl::string_view project) const = 0;
 
-  // Blocks until the space holds everything that is durable now.
+  // Blocks until the space holds everything that is durable now, under the
+  // embedder set last, or the log cannot be read.
   virtual void WaitUntilIndexed(absl::string_view project) = 0;
 };
 

@@ -1,0 +1,350 @@
+#include "lib/ingest/ingestor.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "lib/base/error_detail.h"
+#include "lib/embedding/run.h"
+#include "lib/store/memory_store.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fault_store.h"
+#include "tests/support/status_matchers.h"
+
+namespace faultline::ingest {
+namespace {
+
+using ::faultline::fakes::FaultStore;
+using ::faultline::testing::StatusIs;
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+using EmbedderPtr = std::shared_ptr<const embedding::Embedder>;
+
+v1::Trace MakeTrace(const std::string& id, const std::string& tool,
+                    v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED) {
+  v1::Trace trace;
+  trace.set_trace_id(id);
+  trace.mutable_start_time()->set_seconds(1'800'000'000);
+  v1::Step* step = trace.add_steps();
+  step->set_kind(v1::Step::KIND_TOOL);
+  step->set_name(tool);
+  trace.mutable_evaluation()->set_outcome(outcome);
+  return trace;
+}
+
+v1::OutcomeRecord MakeOutcome(const std::string& id, v1::Outcome outcome) {
+  v1::OutcomeRecord record;
+  record.set_trace_id(id);
+  record.mutable_evaluation()->set_outcome(outcome);
+  record.mutable_evaluation()->set_evaluator("judge");
+  return record;
+}
+
+class IngestorTest : public ::testing::Test {
+ protected:
+  IngestorTest() : faults_(&store_) {
+    auto validator = trace::TraceValidator::Create(v1::TraceLimits());
+    EXPECT_OK(validator);
+    validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
+    Open();
+  }
+
+  // As after a start of the server; the store stays.
+  void Open(const trace::TraceLog::Options& log_options = {}) {
+    ingestor_.reset();
+    auto log = trace::TraceLog::Create(log_options, &faults_, &clock_);
+    ASSERT_OK(log);
+    log_ = *std::move(log);
+    Ingestor::Options options;
+    options.index_batch = 3;  // so that a few traces are several batches
+    auto ingestor =
+        Ingestor::Create(options, log_.get(), validator_.get(), &clock_);
+    ASSERT_OK(ingestor);
+    ingestor_ = *std::move(ingestor);
+  }
+
+  absl::Status Replay(EmbedderPtr embedder = nullptr) {
+    return ingestor_->Replay([&](absl::string_view) { return embedder; });
+  }
+
+  template <typename Element>
+  absl::StatusOr<Ingestor::Result> Await(
+      absl::Status (Ingestor::*method)(absl::string_view, std::vector<Element>,
+                                       Ingestor::Done),
+      std::vector<Element> elements) {
+    absl::StatusOr<Ingestor::Result> result;
+    absl::Notification done;
+    const absl::Status status = (ingestor_.get()->*method)(
+        "p", std::move(elements), [&](absl::StatusOr<Ingestor::Result> r) {
+          result = std::move(r);
+          done.Notify();
+        });
+    if (!status.ok()) return status;
+    done.WaitForNotification();
+    return result;
+  }
+  absl::StatusOr<Ingestor::Result> Ingest(std::vector<v1::Trace> traces) {
+    return Await(&Ingestor::IngestTraces, std::move(traces));
+  }
+  absl::StatusOr<Ingestor::Result> Judge(
+      std::vector<v1::OutcomeRecord> outcomes) {
+    return Await(&Ingestor::RecordOutcomes, std::move(outcomes));
+  }
+
+  // Ids of the runs near `trace`, nearest first.
+  std::vector<std::string> Similar(
+      const v1::Trace& trace, int k,
+      v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED) {
+    ingestor_->WaitUntilIndexed("p");
+    const auto similar = ingestor_->FindSimilar("p", trace, k, outcome);
+    EXPECT_OK(similar);
+    std::vector<std::string> ids;
+    if (!similar.ok()) return ids;
+    for (const Ingestor::Similar& found : *similar) {
+      const auto record = log_->Read("p", found.sequence);
+      EXPECT_OK(record);
+      ids.push_back(record->trace().trace_id());
+    }
+    return ids;
+  }
+
+  store::MemoryStore store_;
+  FaultStore faults_;
+  fakes::FakeClock clock_;
+  std::unique_ptr<trace::TraceValidator> validator_;
+  std::unique_ptr<trace::TraceLog> log_;
+  std::unique_ptr<Ingestor> ingestor_;
+};
+
+TEST_F(IngestorTest, CountsStoredAndDuplicates) {
+  ASSERT_OK_AND_ASSIGN(const auto first,
+                       Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  EXPECT_EQ(first.stored, 2);
+  EXPECT_EQ(first.duplicates, 0);
+  EXPECT_EQ(first.durable_sequence, 2);
+  ASSERT_OK_AND_ASSIGN(const auto second,
+                       Ingest({MakeTrace("b", "x"), MakeTrace("c", "x")}));
+  EXPECT_EQ(second.stored, 1);
+  EXPECT_EQ(second.duplicates, 1);
+  EXPECT_EQ(second.durable_sequence, 3);
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 3);
+  EXPECT_EQ(ingestor_->GetCounters("p").duplicates, 1);
+}
+
+TEST_F(IngestorTest, RefusesABadTraceAlone) {
+  v1::Trace bad = MakeTrace("bad", "x");
+  bad.clear_start_time();
+  ASSERT_OK_AND_ASSIGN(const auto result,
+                       Ingest({MakeTrace("a", "x"), bad, MakeTrace("b", "x")}));
+  EXPECT_EQ(result.stored, 2);
+  ASSERT_THAT(result.refusals, SizeIs(1));
+  EXPECT_EQ(result.refusals[0].index, 1);
+  EXPECT_EQ(result.refusals[0].trace_id, "bad");
+  EXPECT_EQ(result.refusals[0].error.field(), "start_time");
+  EXPECT_EQ(ingestor_->GetCounters("p").rejected, 1);
+}
+
+TEST_F(IngestorTest, QuotesALongIdWithoutCuttingACharacter) {
+  std::string id(127, 'a');
+  ASSERT_OK_AND_ASSIGN(const auto result,
+                       Ingest({MakeTrace(id + "\u00e9", "x")}));
+  ASSERT_THAT(result.refusals, SizeIs(1));
+  EXPECT_EQ(result.refusals[0].trace_id, id);
+}
+
+TEST_F(IngestorTest, ABatchWithoutAGoodTraceIsAnsweredToo) {
+  ASSERT_OK_AND_ASSIGN(const auto result, Ingest({v1::Trace()}));
+  EXPECT_EQ(result.stored, 0);
+  EXPECT_THAT(result.refusals, SizeIs(1));
+  EXPECT_EQ(log_->LastSequence("p"), 0);
+}
+
+TEST_F(IngestorTest, RefusesAMalformedProject) {
+  const absl::Status status = ingestor_->IngestTraces(
+      "Not A Project", {}, [](absl::StatusOr<Ingestor::Result>) { FAIL(); });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_TRUE(base::GetErrorDetail(status).has_value());
+}
+
+TEST_F(IngestorTest, AFullLogIsUnavailableAndCallsNothing) {
+  trace::TraceLog::Options options;
+  options.max_pending_bytes = 2000;
+  Open(options);
+  faults_.HoldWrites();
+  absl::Notification committed;
+  ASSERT_OK(ingestor_->IngestTraces(
+      "p", {MakeTrace("a", std::string(100, 'x'))},
+      [&](absl::StatusOr<Ingestor::Result>) { committed.Notify(); }));
+  faults_.WaitForHeldWrite();
+  absl::Status status;
+  for (int i = 0; i < 100 && status.ok(); ++i) {
+    status = ingestor_->IngestTraces(
+        "p", {MakeTrace(absl::StrCat(i), std::string(100, 'x'))},
+        [](absl::StatusOr<Ingestor::Result> result) { EXPECT_OK(result); });
+  }
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_FALSE(committed.HasBeenNotified());
+  faults_.ReleaseWrites();
+  committed.WaitForNotification();
+}
+
+TEST_F(IngestorTest, AFailedCommitIsReported) {
+  faults_.FailWrites(0, 1, FaultStore::Fault::kBeforeApplying);
+  EXPECT_THAT(Ingest({MakeTrace("a", "x")}),
+              StatusIs(absl::StatusCode::kInternal, _));
+  ASSERT_OK_AND_ASSIGN(const auto again, Ingest({MakeTrace("a", "x")}));
+  EXPECT_EQ(again.stored, 1);
+}
+
+TEST_F(IngestorTest, TheFirstCallerEmbeddingFixesTheDimension) {
+  const auto with_embedding = [](const std::string& id, int dimension) {
+    v1::Trace trace = MakeTrace(id, "x");
+    trace.mutable_task()->set_embedding_model("m");
+    for (int i = 0; i < dimension; ++i) {
+      trace.mutable_task()->add_embedding(1);
+    }
+    return trace;
+  };
+  ASSERT_OK_AND_ASSIGN(
+      const auto first,
+      Ingest({MakeTrace("a", "x"), with_embedding("b", 4),
+              with_embedding("c", 5), with_embedding("d", 4)}));
+  EXPECT_EQ(first.stored, 3);
+  ASSERT_THAT(first.refusals, SizeIs(1));
+  EXPECT_EQ(first.refusals[0].error.reason(),
+            v1::ErrorDetail::REASON_DIMENSION_MISMATCH);
+
+  Open();
+  ASSERT_OK(Replay());
+  ASSERT_OK_AND_ASSIGN(const auto second, Ingest({with_embedding("e", 5)}));
+  EXPECT_THAT(second.refusals, SizeIs(1));
+}
+
+TEST_F(IngestorTest, FindsSimilarRunsWithoutTheQueryItself) {
+  ASSERT_OK(Ingest({MakeTrace("a", "search"), MakeTrace("b", "search"),
+                    MakeTrace("c", "pay"), MakeTrace("d", "search"),
+                    MakeTrace("e", "pay")}));
+  EXPECT_THAT(Similar(MakeTrace("c", "pay"), 1), ElementsAre("e"));
+  EXPECT_THAT(Similar(MakeTrace("new", "pay"), 2), ElementsAre("c", "e"));
+  EXPECT_THAT(Similar(MakeTrace("a", "search"), 10), SizeIs(4));
+
+  v1::Trace partial = MakeTrace("", "pay");
+  partial.clear_start_time();
+  EXPECT_THAT(Similar(partial, 2), ElementsAre("c", "e"));
+}
+
+TEST_F(IngestorTest, ABadQueryIsInvalid) {
+  v1::Trace query = MakeTrace("q", "x");
+  query.mutable_steps(0)->clear_kind();
+  const auto similar = ingestor_->FindSimilar("p", query, 3, {});
+  EXPECT_THAT(similar, StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
+TEST_F(IngestorTest, AnUnknownProjectHasNoSimilarRuns) {
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 3), IsEmpty());
+}
+
+TEST_F(IngestorTest, FiltersSimilarRunsByOutcomeHoweverFarTheyAre) {
+  std::vector<v1::Trace> traces;
+  for (int i = 0; i < 40; ++i) {
+    traces.push_back(
+        MakeTrace(absl::StrCat("near", i), "search", v1::OUTCOME_PASS));
+  }
+  traces.push_back(MakeTrace("far", "pay", v1::OUTCOME_FAIL));
+  ASSERT_OK(Ingest(std::move(traces)));
+  EXPECT_THAT(Similar(MakeTrace("q", "search"), 1, v1::OUTCOME_FAIL),
+              ElementsAre("far"));
+  EXPECT_EQ(ingestor_->GetCounters("p").failures, 1);
+}
+
+TEST_F(IngestorTest, ALaterOutcomeCounts) {
+  ASSERT_OK(Judge({MakeOutcome("b", v1::OUTCOME_FAIL)}));
+  ASSERT_OK(Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 5, v1::OUTCOME_FAIL),
+              ElementsAre("b"));
+  ASSERT_OK_AND_ASSIGN(const auto result,
+                       Judge({MakeOutcome("a", v1::OUTCOME_ERROR),
+                              MakeOutcome("b", v1::OUTCOME_FAIL)}));
+  EXPECT_EQ(result.stored, 1);
+  EXPECT_EQ(result.duplicates, 1);
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 5, v1::OUTCOME_ERROR),
+              ElementsAre("a"));
+  EXPECT_EQ(ingestor_->GetCounters("p").failures, 2);
+}
+
+TEST_F(IngestorTest, ReplayRebuildsEverything) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x", v1::OUTCOME_FAIL), MakeTrace("b", "y"),
+                    MakeTrace("c", "x"), MakeTrace("d", "x")}));
+  ASSERT_OK(Judge({MakeOutcome("c", v1::OUTCOME_FAIL)}));
+  Open();
+  EXPECT_EQ(ingestor_->GetCounters("p").indexed, 0);
+  ASSERT_OK(Replay());
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.traces, 4);
+  EXPECT_EQ(counters.failures, 2);
+  EXPECT_EQ(counters.indexed, 4);
+  EXPECT_EQ(counters.indexed_sequence, 5);
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 3, v1::OUTCOME_FAIL),
+              ElementsAre("a", "c"));
+}
+
+TEST_F(IngestorTest, ReplayReportsALogThatCannotBeRead) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x")}));
+  Open();
+  faults_.FailReads(0, 1, absl::DataLossError("torn"));
+  EXPECT_THAT(Replay(), StatusIs(absl::StatusCode::kDataLoss, _));
+  EXPECT_THAT(ingestor_->FindSimilar("p", MakeTrace("q", "x"), 1, {}),
+              StatusIs(absl::StatusCode::kDataLoss, _));
+  // The next record gives it another try.
+  ASSERT_OK(Ingest({MakeTrace("b", "x")}));
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 5), ElementsAre("a", "b"));
+}
+
+TEST_F(IngestorTest, ANewEmbedderReplacesTheSpace) {
+  std::vector<v1::Trace> traces;
+  for (int i = 0; i < 20; ++i) {
+    traces.push_back(MakeTrace(absl::StrCat("t", i), i % 2 == 0 ? "x" : "y"));
+  }
+  std::vector<embedding::Run> runs;
+  std::vector<const embedding::Run*> pointers;
+  for (const v1::Trace& trace : traces) {
+    runs.push_back(embedding::ExtractRun(trace, nullptr));
+  }
+  for (const embedding::Run& run : runs) pointers.push_back(&run);
+  ASSERT_OK_AND_ASSIGN(EmbedderPtr embedder,
+                       embedding::Embedder::Create(
+                           {}, embedding::CountCorpus(pointers, nullptr)));
+
+  ASSERT_OK(Ingest(traces));
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_EQ(ingestor_->GetCounters("p").embedding_epoch, 0);
+  ingestor_->SetEmbedder("p", embedder);
+  ASSERT_OK(Ingest({MakeTrace("late", "y")}));
+  ingestor_->WaitUntilIndexed("p");
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.embedding_epoch, 1);
+  EXPECT_EQ(counters.indexed, 21);
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 20), SizeIs(20));
+
+  Open();
+  ASSERT_OK(Replay(embedder));
+  EXPECT_EQ(ingestor_->GetCounters("p").embedding_epoch, 1);
+}
+
+TEST_F(IngestorTest, TracesMayArriveBeforeReplay) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x")}));
+  Open();
+  ASSERT_OK(Ingest({MakeTrace("b", "x")}));
+  ASSERT_OK(Replay());
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 5), ElementsAre("a", "b"));
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 2);
+}
+
+}  // namespace
+}  // namespace faultline::ingest

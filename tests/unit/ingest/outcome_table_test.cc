@@ -1,0 +1,59 @@
+#include "lib/ingest/outcome_table.h"
+
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+namespace faultline::ingest {
+namespace {
+
+TEST(OutcomeTableTest, KnowsWhatTheTraceSaid) {
+  OutcomeTable table;
+  table.AddTrace(3, "a", v1::OUTCOME_FAIL);
+  table.AddTrace(4, "b", v1::OUTCOME_PASS);
+  table.AddTrace(6, "c", v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.Get(3), v1::OUTCOME_FAIL);
+  EXPECT_EQ(table.Get(4), v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(5), v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.Get(6), v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.Get(1000), v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.failures(), 1);
+}
+
+TEST(OutcomeTableTest, AJudgementReplacesWhatTheTraceSaid) {
+  OutcomeTable table;
+  table.AddTrace(1, "a", v1::OUTCOME_FAIL);
+  table.AddJudgement(1, "a", v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(1), v1::OUTCOME_PASS);
+  EXPECT_EQ(table.failures(), 0);
+  table.AddJudgement(1, "a", v1::OUTCOME_ERROR);
+  EXPECT_EQ(table.failures(), 1);
+}
+
+TEST(OutcomeTableTest, AJudgementMayComeBeforeItsTrace) {
+  OutcomeTable table;
+  table.AddJudgement(0, "a", v1::OUTCOME_FAIL);
+  EXPECT_EQ(table.failures(), 0);
+  table.AddTrace(2, "a", v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(2), v1::OUTCOME_FAIL);
+  EXPECT_EQ(table.failures(), 1);
+
+  // The trace was found in the log, and is not in the table yet.
+  table.AddJudgement(4, "b", v1::OUTCOME_FAIL);
+  table.AddTrace(4, "b", v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(4), v1::OUTCOME_FAIL);
+}
+
+TEST(OutcomeTableTest, JudgementsOfAbsentTracesAreBounded) {
+  OutcomeTable table;
+  for (size_t i = 0; i <= OutcomeTable::kMaxEarly; ++i) {
+    table.AddJudgement(0, absl::StrCat(i), v1::OUTCOME_FAIL);
+  }
+  table.AddTrace(1, "0", v1::OUTCOME_UNSPECIFIED);
+  table.AddTrace(2, absl::StrCat(OutcomeTable::kMaxEarly),
+                 v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.Get(1), v1::OUTCOME_FAIL);
+  EXPECT_EQ(table.Get(2), v1::OUTCOME_UNSPECIFIED);
+}
+
+}  // namespace
+}  // namespace faultline::ingest
