@@ -29,21 +29,23 @@ struct ClusterOptions {
   int filter_neighbors = 30;
   double filter_tail = 0.2;
   size_t min_failures_to_filter = 400;
-  // Resolution of Leiden; 0: 1.0 below 800 points, else 0.5.
+  // Resolution of Leiden; 0: 1.0 below 800 failures, else 0.5.
   double resolution = 0;
   // Exemplars kept of each cluster.
   int exemplars = 5;
 };
 
-// One group of failures. Rows are rows of ClusteringInput::failures.
+// One group of failures: at least max(10, sqrt(n) / 2) of them, each with at
+// least half of its ties inside. Copies of a run are in the same group. Rows
+// are rows of ClusteringInput::failures.
 struct Group {
-  std::vector<int32_t> members;  // ascending
-  std::vector<float> strengths;  // share of SNN weight inside; parallel
-  int32_t medoid = -1;
-  std::vector<int32_t> exemplars;
-  std::vector<float> centroid;  // d
-  float radius = 0;             // L2, 90 % quantile
-  float cohesion = 0;           // mean strength
+  std::vector<int32_t> members;    // ascending
+  std::vector<float> strengths;    // share of SNN weight inside; parallel
+  int32_t medoid = -1;             // strongest ties inside
+  std::vector<int32_t> exemplars;  // the medoid, then far from each other
+  std::vector<float> centroid;     // d: mean
+  float radius = 0;                // L2 from the centroid, 90 % quantile
+  float cohesion = 0;              // mean strength
 };
 
 struct Clustering {

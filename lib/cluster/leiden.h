@@ -17,13 +17,15 @@ struct Graph {
 
 struct LeidenOptions {
   double resolution = 0.5;
+  // Runs of the whole algorithm, each from the result of the one before.
   int passes = 2;
   uint64_t seed = 1;
 };
 
-// Communities of maximal modularity, each connected (Traag, Waltman and van
-// Eck, "From Louvain to Leiden", 2019). Returns the community of each node,
-// numbered from 0 in order of first appearance. Deterministic for a seed.
+// Communities of high modularity, each connected (Traag, Waltman and van Eck,
+// "From Louvain to Leiden", 2019). Returns the community of each node, numbered
+// from 0 in order of first appearance; a node without edges is alone. Pure, and
+// deterministic for a seed.
 std::vector<int32_t> Leiden(const Graph& graph, const LeidenOptions& options);
 
 }  // namespace faultline::cluster

@@ -1,0 +1,85 @@
+#include "lib/cluster/duplicates.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "lib/base/hash.h"
+
+namespace faultline::cluster {
+namespace {
+
+constexpr float kGrid = 16384;
+
+std::vector<int32_t> Rounded(absl::Span<const float> vector) {
+  std::vector<int32_t> rounded(vector.size());
+  for (size_t i = 0; i < vector.size(); ++i) {
+    rounded[i] = static_cast<int32_t>(std::lrintf(vector[i] * kGrid));
+  }
+  return rounded;
+}
+
+uint64_t HashOf(const std::vector<int32_t>& rounded) {
+  return base::Hash64(
+      absl::string_view(reinterpret_cast<const char*>(rounded.data()),
+                        rounded.size() * sizeof(int32_t)));
+}
+
+}  // namespace
+
+Folding FoldDuplicates(absl::Span<const float> matrix, int d,
+                       absl::Span<const int32_t> rows) {
+  Folding folding;
+  folding.point.reserve(rows.size());
+  const auto vector_of = [matrix, d](int32_t row) {
+    return matrix.subspan(static_cast<size_t>(row) * d, d);
+  };
+  absl::flat_hash_map<uint64_t, int32_t> point_of;
+  int32_t first_zero = -1;
+  for (const int32_t row : rows) {
+    const std::vector<int32_t> rounded = Rounded(vector_of(row));
+    if (std::all_of(rounded.begin(), rounded.end(),
+                    [](int32_t x) { return x == 0; })) {
+      if (first_zero < 0) first_zero = row;
+      folding.point.push_back(-1);
+      continue;
+    }
+    uint64_t key = HashOf(rounded);
+    while (true) {
+      const auto [entry, inserted] = point_of.try_emplace(
+          key, static_cast<int32_t>(folding.first_row.size()));
+      if (inserted) {
+        folding.first_row.push_back(row);
+      } else if (Rounded(vector_of(folding.first_row[entry->second])) !=
+                 rounded) {
+        ++key;  // another vector with the same hash
+        continue;
+      }
+      folding.point.push_back(entry->second);
+      break;
+    }
+  }
+
+  folding.located = static_cast<int32_t>(folding.first_row.size());
+  folding.vectors.reserve(folding.first_row.size() * d);
+  for (const int32_t row : folding.first_row) {
+    const absl::Span<const float> vector = vector_of(row);
+    folding.vectors.insert(folding.vectors.end(), vector.begin(), vector.end());
+  }
+  if (first_zero >= 0) {
+    folding.first_row.push_back(first_zero);
+    std::replace(folding.point.begin(), folding.point.end(), -1,
+                 folding.located);
+  }
+  return folding;
+}
+
+Folding FoldDuplicates(absl::Span<const float> matrix, int d) {
+  std::vector<int32_t> rows(matrix.size() / d);
+  std::iota(rows.begin(), rows.end(), 0);
+  return FoldDuplicates(matrix, d, rows);
+}
+
+}  // namespace faultline::cluster
