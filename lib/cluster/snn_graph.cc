@@ -2,26 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
-#include <thread>
 #include <utility>
 #include <vector>
+
+#include "lib/space/parallel.h"
 
 namespace faultline::cluster {
 namespace {
 
-// Calls `work` for disjoint ranges that cover [0, n), each on its own thread.
-void ForRanges(int32_t n, int threads,
-               const std::function<void(int32_t begin, int32_t end)>& work) {
+// Calls `work` for disjoint ranges that cover [0, n).
+template <typename Work>
+void ForRanges(int32_t n, int threads, const Work& work) {
   const int64_t parts = std::clamp(threads, 1, std::max(1, n));
-  std::vector<std::thread> others;
-  for (int64_t i = 1; i < parts; ++i) {
-    others.emplace_back(work, static_cast<int32_t>(n * i / parts),
-                        static_cast<int32_t>(n * (i + 1) / parts));
-  }
-  work(0, static_cast<int32_t>(n / parts));
-  for (std::thread& other : others) other.join();
+  space::ParallelFor(parts, threads, [&](int64_t i) {
+    work(static_cast<int32_t>(n * i / parts),
+         static_cast<int32_t>(n * (i + 1) / parts));
+  });
 }
 
 }  // namespace
