@@ -1,0 +1,241 @@
+#include "client/cli/case_file.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "client/cli/text.h"
+#include "lib/policy/policy_matcher.h"
+
+namespace faultline::cli {
+namespace {
+
+constexpr int kMaxEvidence = 8;  // rows of one kind
+
+void Heading(Session* session, absl::string_view text) {
+  session->out() << "\n" << text << "\n";
+}
+
+void Line(Session* session, absl::string_view key, absl::string_view value) {
+  session->out() << absl::StreamFormat("  %-12s %s\n", key,
+                                       OneLine(value, 1000));
+}
+
+std::string ScopeText(const v1::Predicate& scope) {
+  return scope.expression_case() == v1::Predicate::EXPRESSION_NOT_SET
+             ? "-"
+             : policy::PredicateText(scope);
+}
+
+void PrintEnrichment(Session* session, const v1::Enrichment& enrichment) {
+  Heading(session, "Does it hold on runs that were held out?");
+  if (enrichment.held_out_runs() == 0) {
+    Line(session, "runs", "not tested yet");
+    return;
+  }
+  Line(session, "runs",
+       absl::StrCat(enrichment.assigned(), " of ", enrichment.held_out_runs(),
+                    " held-out runs look like it; ",
+                    enrichment.assigned_failed(), " of them failed, ",
+                    absl::StrFormat("%.1f", enrichment.expected_failed()),
+                    " were to be expected"));
+  Line(session, "odds ratio",
+       absl::StrCat(
+           WithInterval(enrichment.odds_ratio(), enrichment.odds_ratio_lower(),
+                        enrichment.odds_ratio_upper()),
+           " over ", enrichment.strata(), " strata"));
+  Line(session, "p-value",
+       absl::StrCat(PValue(enrichment.p_value()), ", adjusted ",
+                    PValue(enrichment.adjusted_p_value())));
+}
+
+void PrintDiagnosis(Session* session, const v1::Diagnosis& diagnosis) {
+  Heading(session, "What fails");
+  Line(session, "mode",
+       absl::StrCat(EnumWord(diagnosis.failure_mode()), ", confidence ",
+                    Number(diagnosis.confidence())));
+  if (!diagnosis.summary().empty()) {
+    Line(session, "summary", diagnosis.summary());
+  }
+  for (const auto& reading : diagnosis.readings()) {
+    Line(session, absl::StrFormat("%+.2f", reading.contribution()),
+         absl::StrCat(EnumWord(reading.failure_mode()), ": ", reading.rule()));
+  }
+}
+
+void PrintEvidence(Session* session, const v1::Diagnosis& diagnosis) {
+  Heading(session,
+          "What goes with it (odds ratio against successes and "
+          "against other failures)");
+  Table causes({{"  CAUSE", Column::Fit::kCut},
+                {"SUCCESSES"},
+                {"OTHER FAILURES"},
+                {"ADJ. P", Column::Fit::kNumber},
+                {"SHARE", Column::Fit::kNumber}});
+  for (const auto& cause : diagnosis.causes()) {
+    if (causes.rows() == kMaxEvidence) break;
+    const auto& successes = cause.against_successes();
+    const auto& failures = cause.against_failures();
+    causes.AddRow(
+        {absl::StrCat("  ", OneLine(cause.text(), 80)),
+         WithInterval(successes.odds_ratio(), successes.odds_ratio_lower(),
+                      successes.odds_ratio_upper()),
+         WithInterval(failures.odds_ratio(), failures.odds_ratio_lower(),
+                      failures.odds_ratio_upper()),
+         PValue(cause.adjusted_p_value()),
+         Percent(cause.attributable_share())});
+  }
+  session->PrintTable(causes,
+                      absl::StrCat("  none of ", diagnosis.features_tested(),
+                                   " tested features"));
+
+  Heading(session, "What these runs do");
+  Table behavior({{"  BEHAVIOUR", Column::Fit::kCut},
+                  {"MEMBERS", Column::Fit::kNumber},
+                  {"SUCCESSES", Column::Fit::kNumber},
+                  {"Z", Column::Fit::kNumber}});
+  for (const auto& evidence : diagnosis.behavior()) {
+    if (behavior.rows() == kMaxEvidence) break;
+    behavior.AddRow({absl::StrCat("  ", OneLine(evidence.token(), 80)),
+                     Percent(evidence.member_share()),
+                     Percent(evidence.success_share()), Number(evidence.z())});
+  }
+  session->PrintTable(behavior, "  nothing that sets them apart");
+}
+
+}  // namespace
+
+Table InterventionTable(const Interventions& interventions) {
+  Table table({{"INTERVENTION"},
+               {"STATUS"},
+               {"KIND"},
+               {"ANSWERS"},
+               {"TREATED", Column::Fit::kNumber},
+               {"HELD OUT", Column::Fit::kNumber},
+               {"MODE FAILURE RR"},
+               {"ACTION", Column::Fit::kCut}});
+  for (const v1::Intervention& intervention : interventions) {
+    const v1::Effect& effect = intervention.effect();
+    table.AddRow(
+        {intervention.intervention_id(),
+         {EnumWord(intervention.status()), ToneOf(intervention.status())},
+         EnumWord(intervention.kind()),
+         EnumWord(intervention.failure_mode()),
+         absl::StrCat(effect.treatment().runs()),
+         absl::StrCat(effect.holdout().runs()),
+         {RelativeRiskText(effect.mode_failure()),
+          RelativeRiskTone(effect.mode_failure())},
+         OneLine(ActionText(intervention.action()))});
+  }
+  return table;
+}
+
+void PrintCaseFile(Session* session, const v1::Cluster& cluster,
+                   const Interventions& interventions) {
+  session->out() << "Cluster " << cluster.cluster_id() << ": "
+                 << OneLine(cluster.title()) << "\n";
+  Line(session, "status",
+       absl::StrCat(EnumWord(cluster.status()),
+                    cluster.status_reason().empty() ? "" : ": ",
+                    cluster.status_reason()));
+  Line(session, "size",
+       absl::StrCat(cluster.size(), " failed runs, ",
+                    Percent(cluster.failure_share()),
+                    " of the window's failures"));
+  Line(session, "runs",
+       absl::StrCat(Time(cluster.first_run_time()), " to ",
+                    Time(cluster.last_run_time())));
+  Line(session, "seen",
+       absl::StrCat("in ", cluster.ticks_seen(), " ticks, first ",
+                    cluster.birth_tick(), ", last ", cluster.last_seen_tick(),
+                    "; overlap with its previous self ",
+                    Percent(cluster.overlap())));
+  Line(session, "shape",
+       absl::StrCat(
+           "cohesion ", Number(cluster.cohesion()), ", radius ",
+           Number(cluster.radius()), ", views ",
+           absl::StrJoin(
+               cluster.views(), " and ", [](std::string* out, int view) {
+                 absl::StrAppend(out, EnumWord(static_cast<v1::View>(view)));
+               })));
+  Line(session, "scope", ScopeText(cluster.scope()));
+  if (cluster.has_diagnosis()) PrintDiagnosis(session, cluster.diagnosis());
+  PrintEnrichment(session, cluster.enrichment());
+  if (cluster.has_diagnosis()) PrintEvidence(session, cluster.diagnosis());
+
+  Heading(session, "Runs to read first");
+  Line(session, "medoid", cluster.medoid());
+  for (const std::string& exemplar : cluster.exemplars()) {
+    if (exemplar != cluster.medoid()) Line(session, "exemplar", exemplar);
+  }
+
+  Heading(session, "What is done about it");
+  Interventions answers;
+  for (const v1::Intervention& intervention : interventions) {
+    if (intervention.cluster() == cluster.name()) {
+      *answers.Add() = intervention;
+    }
+  }
+  session->PrintTable(InterventionTable(answers), "  nothing yet");
+}
+
+void PrintIntervention(Session* session, const v1::Intervention& intervention) {
+  session->out() << "Intervention " << intervention.intervention_id() << ": "
+                 << OneLine(intervention.summary(), 500) << "\n";
+  Line(session, "status", EnumWord(intervention.status()));
+  Line(session, "kind", EnumWord(intervention.kind()));
+  Line(session, "action", ActionText(intervention.action()));
+  Line(session, "scope", ScopeText(intervention.scope()));
+  Line(session, "answers",
+       absl::StrCat(EnumWord(intervention.failure_mode()), ", cluster ",
+                    ShortName(intervention.cluster())));
+  Line(session, "treatment",
+       absl::StrCat("with probability ",
+                    Number(intervention.treatment_probability())));
+  Line(session, "expected",
+       absl::StrCat(Percent(intervention.expected_reduction()),
+                    " of all runs spared a failure"));
+  Line(session, "started",
+       intervention.start_tick() == 0
+           ? "not yet"
+           : absl::StrCat("in tick ", intervention.start_tick()));
+  Line(session, "expires", Time(intervention.expire_time()));
+
+  Heading(session, "Effect so far (fixed-sample interval: for one look)");
+  const v1::Effect& effect = intervention.effect();
+  Table arms({{"  ARM"},
+              {"RUNS", Column::Fit::kNumber},
+              {"OF THIS MODE", Column::Fit::kNumber},
+              {"FAILURES", Column::Fit::kNumber},
+              {"PENDING", Column::Fit::kNumber}});
+  const auto add_arm = [&arms](const std::string& name,
+                               const v1::ArmCount& arm) {
+    arms.AddRow({name, absl::StrCat(arm.runs()),
+                 absl::StrCat(arm.mode_failures()),
+                 absl::StrCat(arm.failures()), absl::StrCat(arm.pending())});
+  };
+  add_arm("  treatment", effect.treatment());
+  add_arm("  holdout", effect.holdout());
+  session->PrintTable(arms, "");
+  Line(session, "this mode",
+       absl::StrCat("relative risk ", RelativeRiskText(effect.mode_failure())));
+  Line(session, "any failure",
+       absl::StrCat("relative risk ", RelativeRiskText(effect.any_failure())));
+
+  Heading(session, "History");
+  Table history({{"  TICK", Column::Fit::kNumber},
+                 {"FROM"},
+                 {"TO"},
+                 {"BY"},
+                 {"WHY", Column::Fit::kCut}});
+  for (const auto& transition : intervention.history()) {
+    history.AddRow({absl::StrCat(transition.tick()),
+                    EnumWord(transition.from()), EnumWord(transition.to()),
+                    OneLine(transition.actor(), 40),
+                    OneLine(transition.reason())});
+  }
+  session->PrintTable(history, "  none");
+}
+
+}  // namespace faultline::cli

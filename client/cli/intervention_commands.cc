@@ -1,0 +1,126 @@
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/cli/case_file.h"
+#include "client/cli/commands.h"
+#include "client/cli/text.h"
+#include "faultline/v1/intervention_service.grpc.pb.h"
+
+namespace faultline::cli {
+namespace {
+
+// A review triggers a tick.
+constexpr absl::Duration kReviewTimeout = absl::Minutes(30);
+
+struct InterventionsOptions {
+  int limit = 50;
+  std::vector<std::string> statuses;
+};
+
+absl::Status ListInterventions(Session* session,
+                               const InterventionsOptions& options) {
+  v1::ListInterventionsRequest request;
+  request.set_parent(session->Parent());
+  for (const std::string& word : options.statuses) {
+    request.add_statuses(ParseEnumWord<v1::Intervention::Status>(word));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->List(&v1::InterventionService::Stub::ListInterventions, request,
+                    options.limit,
+                    [](auto* page) { return page->mutable_interventions(); }));
+  if (session->options().json) return session->PrintJson(response);
+  session->PrintTable(InterventionTable(response.interventions()),
+                      "No interventions.");
+  session->PrintMore(response.next_page_token());
+  return absl::OkStatus();
+}
+
+absl::Status ShowIntervention(Session* session, const std::string& id) {
+  v1::GetInterventionRequest request;
+  request.set_name(session->Name("interventions", id));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::InterventionService::Stub::GetIntervention, request));
+  if (session->options().json) return session->PrintJson(response);
+  PrintIntervention(session, response.intervention());
+  return absl::OkStatus();
+}
+
+struct ReviewOptions {
+  std::string id;
+  std::string reviewer;
+  std::string reason;
+};
+
+absl::Status Review(Session* session, const ReviewOptions& options,
+                    v1::InterventionReview::Decision decision) {
+  v1::ReviewInterventionRequest request;
+  request.set_name(session->Name("interventions", options.id));
+  request.set_decision(decision);
+  request.set_reviewer(options.reviewer);
+  request.set_reason(options.reason);
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::InterventionService::Stub::ReviewIntervention, request,
+                    kReviewTimeout));
+  if (session->options().json) return session->PrintJson(response);
+  session->out() << "Recorded (" << EnumWord(decision) << " by "
+                 << OneLine(options.reviewer) << ", log sequence "
+                 << response.sequence() << "). "
+                 << response.intervention().intervention_id() << " is "
+                 << EnumWord(response.intervention().status())
+                 << "; the next tick applies the decision.\n";
+  return absl::OkStatus();
+}
+
+void AddReview(CLI::App* app, Session* session, const std::string& name,
+               const std::string& description,
+               v1::InterventionReview::Decision decision, bool needs_reason) {
+  auto options = std::make_shared<ReviewOptions>();
+  options->reviewer = session->environment().user;
+  CLI::App* command = AddCommand(app, session, name, description, [=] {
+    return Review(session, *options, decision);
+  });
+  command->add_option("INTERVENTION", options->id, "Id or resource name")
+      ->required();
+  CLI::Option* reviewer = command
+                              ->add_option("--reviewer", options->reviewer,
+                                           "Who decides; default: $USER")
+                              ->type_name("NAME");
+  if (options->reviewer.empty()) reviewer->required();
+  CLI::Option* reason = command->add_option("--reason", options->reason, "Why")
+                            ->type_name("TEXT");
+  if (needs_reason) reason->required();
+}
+
+}  // namespace
+
+void AddInterventionCommands(CLI::App* app, Session* session) {
+  auto list = std::make_shared<InterventionsOptions>();
+  CLI::App* interventions =
+      AddCommand(app, session, "interventions", "Interventions, latest first",
+                 [session, list] { return ListInterventions(session, *list); });
+  AddLimit(interventions, &list->limit);
+  interventions->add_option("--status", list->statuses, "Only these")
+      ->check(CLI::IsMember(EnumWords<v1::Intervention::Status>()))
+      ->type_name("STATUS")
+      ->delimiter(',');
+
+  auto id = std::make_shared<std::string>();
+  CLI::App* intervention = AddCommand(
+      app, session, "intervention", "One intervention and its effect",
+      [session, id] { return ShowIntervention(session, *id); });
+  intervention->add_option("INTERVENTION", *id, "Id or resource name")
+      ->required();
+
+  AddReview(app, session, "approve", "Start a proposed intervention",
+            v1::InterventionReview::DECISION_APPROVE, /*needs_reason=*/false);
+  AddReview(app, session, "reject", "Refuse a proposed intervention",
+            v1::InterventionReview::DECISION_REJECT, /*needs_reason=*/true);
+  AddReview(app, session, "rollback", "Withdraw a running intervention",
+            v1::InterventionReview::DECISION_ROLL_BACK, /*needs_reason=*/true);
+}
+
+}  // namespace faultline::cli

@@ -1,0 +1,360 @@
+#include "client/cli/cli.h"
+
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "client/cli/exit_code.h"
+#include "faultline/v1/error.pb.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/json_util.h"
+#include "gtest/gtest.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/unit/cli/fake_server.h"
+
+namespace faultline::cli {
+namespace {
+
+using testing::_;
+using testing::AllOf;
+using testing::DoAll;
+using testing::HasSubstr;
+using testing::Invoke;
+using testing::IsEmpty;
+using testing::Not;
+using testing::Return;
+using testing::SetArgPointee;
+
+template <typename Message>
+Message Parse(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message));
+  return message;
+}
+
+class CliTest : public testing::Test {
+ protected:
+  // Runs a command line against the fake server; fills in out_ and err_.
+  int Run(std::vector<std::string> arguments) {
+    arguments.push_back("--server=" + server_.address());
+    return RunAnywhere(std::move(arguments));
+  }
+
+  int RunAnywhere(std::vector<std::string> arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    const int code = RunCli(std::move(arguments), {.out = &out,
+                                                   .err = &err,
+                                                   .out_terminal = {},
+                                                   .err_terminal = {},
+                                                   .clock = &clock_,
+                                                   .user = "ada"});
+    out_ = out.str();
+    err_ = err.str();
+    return code;
+  }
+
+  FakeServer server_;
+  fakes::FakeClock clock_;
+  std::string out_;
+  std::string err_;
+};
+
+TEST_F(CliTest, ShowsThePolicysRulesAsWords) {
+  EXPECT_CALL(server_.policies, GetPolicy)
+      .WillOnce(
+          DoAll(SetArgPointee<2>(Parse<v1::GetPolicyResponse>(R"pb(
+                  version: 3
+                  policy {
+                    version: 3
+                    tick: 7
+                    digest: "0123456789abcdef"
+                    ttl { seconds: 600 }
+                    global_holdout: 0.05
+                    rules {
+                      intervention_id: "iv1"
+                      kind: INTERVENTION_KIND_TOOL_CONSTRAINT
+                      treatment_probability: 0.5
+                      match {
+                        comparison {
+                          field: "task.type"
+                          op: OPERATOR_EQUAL
+                          text: "arithmetic"
+                        }
+                      }
+                      action {
+                        tool_constraint {
+                          tool: "calculator"
+                          argument { argument: "expression" pattern: "[0-9+]*" }
+                        }
+                      }
+                    }
+                  }
+                )pb")),
+                Return(grpc::Status::OK)));
+  EXPECT_EQ(Run({"policy", "show"}), kExitOk) << err_;
+  EXPECT_THAT(out_,
+              AllOf(HasSubstr("version 3 of tick 7"), HasSubstr("10 min"),
+                    HasSubstr("tool_constraint"), HasSubstr("50.0 %"),
+                    HasSubstr("task.type"),
+                    HasSubstr("calculator: expression must match /[0-9+]*/")));
+}
+
+TEST_F(CliTest, PolicyAloneShowsTheCurrentOneAndVersionsIsAnotherCommand) {
+  EXPECT_CALL(server_.policies, GetPolicy).WillOnce(Return(grpc::Status::OK));
+  EXPECT_EQ(Run({"policy"}), kExitOk) << err_;
+}
+
+TEST_F(CliTest, JsonIsTheWholeAnswerOnOneLine) {
+  const auto expected = Parse<v1::GetStatusResponse>(R"pb(
+    version: "9.9"
+    projects { name: "projects/p" traces: 10 failures: 4 })pb");
+  EXPECT_CALL(server_.admin, GetStatus)
+      .WillOnce(DoAll(SetArgPointee<2>(expected), Return(grpc::Status::OK)));
+  ASSERT_EQ(Run({"status", "--json"}), kExitOk) << err_;
+  v1::GetStatusResponse printed;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(out_, &printed).ok());
+  EXPECT_EQ(printed.SerializeAsString(), expected.SerializeAsString());
+  EXPECT_EQ(std::count(out_.begin(), out_.end(), '\n'), 1);
+  EXPECT_THAT(out_, HasSubstr("\"rejected\":\"0\""));  // no field is left out
+}
+
+TEST_F(CliTest, StatusAsksForOneProjectOnlyWhereItIsNamed) {
+  EXPECT_CALL(server_.admin, GetStatus)
+      .WillOnce(Invoke([](auto*, const auto* request, auto*) {
+        EXPECT_THAT(request->parent(), IsEmpty());
+        return grpc::Status::OK;
+      }))
+      .WillOnce(Invoke([](auto*, const auto* request, auto*) {
+        EXPECT_EQ(request->parent(), "projects/p");
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"status"}), kExitOk);
+  EXPECT_EQ(Run({"status", "--project", "p"}), kExitOk);
+}
+
+TEST_F(CliTest, StatusShowsRatesAndWhatWaitsToBeIndexed) {
+  EXPECT_CALL(server_.admin, GetStatus)
+      .WillOnce(DoAll(SetArgPointee<2>(Parse<v1::GetStatusResponse>(R"pb(
+                        version: "9.9"
+                        projects {
+                          name: "projects/p"
+                          traces: 10
+                          failures: 4
+                          durable_sequence: 12
+                          indexed_sequence: 9
+                          clusters { key: "STATUS_STABLE" value: 2 }
+                          clusters { key: "STATUS_ARTIFACT" value: 1 }
+                        })pb")),
+                      Return(grpc::Status::OK)));
+  ASSERT_EQ(Run({"status"}), kExitOk);
+  EXPECT_THAT(out_, AllOf(HasSubstr("40.0 %"), HasSubstr("3 waiting"),
+                          HasSubstr("2 stable, 1 artifact")));
+}
+
+TEST_F(CliTest, ListsFollowPagesUpToTheLimitAndSayThatThereAreMore) {
+  EXPECT_CALL(server_.admin, ListTicks)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->page_size(), 3);
+        EXPECT_THAT(request->page_token(), IsEmpty());
+        response->add_ticks()->set_tick(9);
+        response->add_ticks()->set_tick(8);
+        response->set_next_page_token("more");
+        return grpc::Status::OK;
+      }))
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->page_size(), 1);
+        EXPECT_EQ(request->page_token(), "more");
+        response->add_ticks()->set_tick(7);
+        response->set_next_page_token("even more");
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"ticks", "--limit", "3"}), kExitOk);
+  EXPECT_THAT(out_, AllOf(HasSubstr("9"), HasSubstr("8"), HasSubstr("7")));
+  EXPECT_THAT(err_, HasSubstr("--limit"));
+}
+
+TEST_F(CliTest, FiltersBecomeEnumsAndUnknownOnesAreUsageErrors) {
+  EXPECT_CALL(server_.clusters, ListClusters)
+      .WillOnce(Invoke([](auto*, const auto* request, auto*) {
+        EXPECT_EQ(request->statuses_size(), 2);
+        EXPECT_EQ(request->statuses(0), v1::Cluster::STATUS_STABLE);
+        EXPECT_EQ(request->statuses(1), v1::Cluster::STATUS_ARTIFACT);
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"clusters", "--status", "stable,artifact"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("No clusters"));
+  EXPECT_EQ(Run({"clusters", "--status", "solid"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("solid"));
+}
+
+TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
+  EXPECT_CALL(server_.clusters, GetCluster)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->name(), "projects/default/clusters/c1");
+        *response->mutable_cluster() = Parse<v1::Cluster>(R"pb(
+          name: "projects/default/clusters/c1"
+          cluster_id: "c1"
+          title: "calculator \033[31mbad_argument"
+          status: STATUS_STABLE
+          size: 41
+          failure_share: 0.25
+          medoid: "t7"
+          exemplars: "t8"
+          enrichment {
+            held_out_runs: 100
+            assigned: 20
+            assigned_failed: 15
+            expected_failed: 6.4
+            odds_ratio: 5.2
+            odds_ratio_lower: 2.1
+            odds_ratio_upper: 12.9
+            strata: 3
+          }
+          diagnosis {
+            failure_mode: FAILURE_MODE_TOOL_MISUSE
+            confidence: 0.8
+            summary: "The calculator is called with words."
+            causes { text: "system.model = small" attributable_share: 0.6 }
+          })pb");
+        return grpc::Status::OK;
+      }));
+  EXPECT_CALL(server_.interventions, ListInterventions)
+      .WillOnce(Invoke([](auto*, const auto*, auto* response) {
+        *response = Parse<v1::ListInterventionsResponse>(R"pb(
+          interventions {
+            intervention_id: "mine"
+            cluster: "projects/default/clusters/c1"
+            status: STATUS_TRIAL
+          }
+          interventions {
+            intervention_id: "foreign"
+            cluster: "projects/default/clusters/c2"
+          })pb");
+        return grpc::Status::OK;
+      }));
+  ASSERT_EQ(Run({"cluster", "c1"}), kExitOk) << err_;
+  EXPECT_THAT(
+      out_,
+      AllOf(HasSubstr("tool_misuse, confidence 0.8"),
+            HasSubstr("20 of 100 held-out runs"),
+            HasSubstr("15 of them failed, 6.4 were to be expected"),
+            HasSubstr("5.2 (2.1 to 12.9)"), HasSubstr("system.model = small"),
+            HasSubstr("t7"), HasSubstr("t8"), HasSubstr("mine"),
+            Not(HasSubstr("foreign")), Not(HasSubstr("\033"))));
+}
+
+TEST_F(CliTest, AReviewCarriesTheReviewerAndTheReason) {
+  EXPECT_CALL(server_.interventions, ReviewIntervention)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->name(), "projects/p/interventions/iv1");
+        EXPECT_EQ(request->decision(), v1::InterventionReview::DECISION_REJECT);
+        EXPECT_EQ(request->reviewer(), "ada");
+        EXPECT_EQ(request->reason(), "too broad");
+        response->set_sequence(77);
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(
+      Run({"reject", "projects/p/interventions/iv1", "--reason", "too broad"}),
+      kExitOk)
+      << err_;
+  EXPECT_THAT(out_, HasSubstr("77"));
+  EXPECT_EQ(Run({"reject", "iv1"}), kExitUsage) << "a reason is required";
+}
+
+TEST_F(CliTest, SettingsTravelWithTheirMask) {
+  EXPECT_CALL(server_.admin, UpdateConfig)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->config().tick_interval().seconds(), 90);
+        EXPECT_EQ(request->config().auto_approve_size(), 2);
+        EXPECT_EQ(request->config().max_trials(), 0U);
+        EXPECT_THAT(request->update_mask().paths(),
+                    testing::ElementsAre("tick_interval", "auto_approve",
+                                         "max_trials"));
+        *response->mutable_config() = request->config();
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"config", "set", "tick_interval=90s",
+                 "auto_approve=routing_policy,guardrail", "max_trials=0"}),
+            kExitOk)
+      << err_;
+  EXPECT_THAT(out_,
+              AllOf(HasSubstr("1m30s"), HasSubstr("routing_policy,guardrail")));
+}
+
+TEST_F(CliTest, ASettingThatIsNoneIsAUsageErrorThatNamesWhatIsPossible) {
+  EXPECT_EQ(Run({"config", "set", "tick=90s"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("tick_interval"));
+  EXPECT_EQ(Run({"config", "set", "tick_interval=soon"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("90s"));
+  EXPECT_EQ(Run({"config", "set", "auto_approve=everything"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("guardrail"));
+}
+
+TEST_F(CliTest, WatchPrintsEachVersionAcknowledgesItAndSkipsKeepAlives) {
+  EXPECT_CALL(server_.policies, WatchPolicy)
+      .WillOnce(Invoke([](auto*, WatchStream* stream) {
+        v1::WatchPolicyRequest request;
+        EXPECT_TRUE(stream->Read(&request));
+        EXPECT_EQ(request.parent(), "projects/default");
+        for (const uint64_t version : {4, 5}) {
+          v1::WatchPolicyResponse keep_alive;
+          stream->Write(keep_alive);
+          v1::WatchPolicyResponse response;
+          response.mutable_policy()->set_version(version);
+          response.set_nonce(absl::StrCat("n", version));
+          stream->Write(response);
+          EXPECT_TRUE(stream->Read(&request));
+          EXPECT_EQ(request.nonce(), absl::StrCat("n", version));
+          EXPECT_EQ(request.applied_version(), version);
+        }
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"watch", "--count", "2"}), kExitOk) << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("version 4"), HasSubstr("version 5")));
+}
+
+grpc::Status Detailed(grpc::ServerContext* context) {
+  v1::ErrorDetail detail;
+  detail.set_reason(v1::ErrorDetail::REASON_OUT_OF_RANGE);
+  detail.set_field("page_size");
+  detail.set_limit("1 to 1000");
+  detail.set_message("5000 is too many");
+  context->AddTrailingMetadata("faultline-error-detail-bin",
+                               detail.SerializeAsString());
+  return {grpc::StatusCode::INVALID_ARGUMENT, "page_size: 5000 is too many"};
+}
+
+TEST_F(CliTest, AnErrorNamesFieldAndLimit) {
+  EXPECT_CALL(server_.clusters, ListClusters)
+      .Times(2)
+      .WillRepeatedly(Invoke(
+          [](auto* context, auto*, auto*) { return Detailed(context); }));
+  EXPECT_EQ(Run({"clusters"}), kExitRefused);
+  EXPECT_THAT(out_, IsEmpty());
+  EXPECT_THAT(err_, AllOf(HasSubstr("5000 is too many [INVALID_ARGUMENT]"),
+                          HasSubstr("field  page_size"),
+                          HasSubstr("limit  1 to 1000")));
+  EXPECT_EQ(Run({"clusters", "--json"}), kExitRefused);
+  EXPECT_THAT(err_, AllOf(HasSubstr("\"reason\":\"REASON_OUT_OF_RANGE\""),
+                          HasSubstr("\"code\":\"INVALID_ARGUMENT\"")));
+}
+
+TEST_F(CliTest, ExitCodesTellErrorsApart) {
+  EXPECT_CALL(server_.clusters, GetCluster)
+      .WillOnce(Return(grpc::Status(grpc::StatusCode::NOT_FOUND, "no such")))
+      .WillOnce(Return(grpc::Status(grpc::StatusCode::INTERNAL, "broken")));
+  EXPECT_EQ(Run({"cluster", "c1"}), kExitNotFound);
+  EXPECT_EQ(Run({"cluster", "c1"}), kExitServer);
+  EXPECT_EQ(RunAnywhere({"status", "--server", "127.0.0.1:1"}),
+            kExitUnreachable);
+  EXPECT_THAT(err_, HasSubstr("127.0.0.1:1"));
+  EXPECT_EQ(Run({}), kExitUsage);
+  EXPECT_EQ(Run({"nonsense"}), kExitUsage);
+  EXPECT_EQ(RunAnywhere({"--help"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("Exit codes"));
+}
+
+}  // namespace
+}  // namespace faultline::cli

@@ -1,0 +1,103 @@
+#ifndef FAULTLINE_TESTS_UNIT_CLI_FAKE_SERVER_H_
+#define FAULTLINE_TESTS_UNIT_CLI_FAKE_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/cluster_service.grpc.pb.h"
+#include "faultline/v1/intervention_service.grpc.pb.h"
+#include "faultline/v1/policy_service.grpc.pb.h"
+#include "gmock/gmock.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+
+namespace faultline::cli {
+
+class FakeAdmin : public v1::AdminService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, GetStatus,
+              (grpc::ServerContext*, const v1::GetStatusRequest*,
+               v1::GetStatusResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, ListTicks,
+              (grpc::ServerContext*, const v1::ListTicksRequest*,
+               v1::ListTicksResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, UpdateConfig,
+              (grpc::ServerContext*, const v1::UpdateConfigRequest*,
+               v1::UpdateConfigResponse*),
+              (override));
+};
+
+class FakeClusters : public v1::ClusterService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, ListClusters,
+              (grpc::ServerContext*, const v1::ListClustersRequest*,
+               v1::ListClustersResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, GetCluster,
+              (grpc::ServerContext*, const v1::GetClusterRequest*,
+               v1::GetClusterResponse*),
+              (override));
+};
+
+class FakeInterventions : public v1::InterventionService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, ListInterventions,
+              (grpc::ServerContext*, const v1::ListInterventionsRequest*,
+               v1::ListInterventionsResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, ReviewIntervention,
+              (grpc::ServerContext*, const v1::ReviewInterventionRequest*,
+               v1::ReviewInterventionResponse*),
+              (override));
+};
+
+using WatchStream =
+    grpc::ServerReaderWriter<v1::WatchPolicyResponse, v1::WatchPolicyRequest>;
+
+class FakePolicies : public v1::PolicyService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, GetPolicy,
+              (grpc::ServerContext*, const v1::GetPolicyRequest*,
+               v1::GetPolicyResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, WatchPolicy, (grpc::ServerContext*, WatchStream*),
+              (override));
+};
+
+// A gRPC server on a free port of the loopback whose answers tests choose. Its
+// mocks are called on gRPC's threads: set them before the call.
+class FakeServer {
+ public:
+  FakeServer() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                             &port);
+    builder.RegisterService(&admin);
+    builder.RegisterService(&clusters);
+    builder.RegisterService(&interventions);
+    builder.RegisterService(&policies);
+    server_ = builder.BuildAndStart();
+    address_ = absl::StrCat("127.0.0.1:", port);
+  }
+
+  const std::string& address() const { return address_; }
+
+  testing::StrictMock<FakeAdmin> admin;
+  testing::StrictMock<FakeClusters> clusters;
+  testing::StrictMock<FakeInterventions> interventions;
+  testing::StrictMock<FakePolicies> policies;
+
+ private:
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+};
+
+}  // namespace faultline::cli
+
+#endif  // FAULTLINE_TESTS_UNIT_CLI_FAKE_SERVER_H_
