@@ -25,10 +25,14 @@ namespace {
 constexpr char kBagOfWords[] = "bag_of_words";
 constexpr char kBigram[] = "bigram";
 constexpr char kParser[] = "parser";
-// Decides by length alone; learned from short questions.
+// Decides by length alone, learned mostly from short questions, and takes the
+// calculator where it is likely to be needed.
 constexpr char kShortSighted[] = "calc_a";
-// Decides by the numbers; learned from short and long questions.
+constexpr double kShortSightedNeed = .45;
+// Decides by the numbers, learned from all sorts, and takes the calculator
+// where it may be needed.
 constexpr char kNumberAware[] = "calc_b";
+constexpr double kNumberAwareNeed = .1;
 constexpr char kCalculator[] = "calculator";
 constexpr char kNormalizer[] = "normalizer";
 constexpr char kMental[] = "mental";
@@ -359,11 +363,11 @@ class AgentRuntime::Session {
     expression_ = ExtractExpression(problem_.question);
     AddStep(v1::Step::KIND_LLM, "extract", kAgentModel, problem_.question,
             expression_);
-    const ToolChooser& chooser =
-        route == kNumberAware ? models_.number_aware : models_.short_sighted;
-    const double need = chooser.ProbabilityOfNeed(problem_.question);
+    const bool aware = route == kNumberAware;
+    const double need = (aware ? models_.number_aware : models_.short_sighted)
+                            .ProbabilityOfNeed(problem_.question);
     *confidence = std::max(need, 1 - need);
-    const bool use_tool = need > .5;
+    const bool use_tool = need > (aware ? kNumberAwareNeed : kShortSightedNeed);
     v1::Decision* decision = trace_.add_decisions();
     decision->set_kind(v1::Decision::KIND_TOOL);
     v1::Decision::Candidate* tool = decision->add_candidates();

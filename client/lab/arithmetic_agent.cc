@@ -20,6 +20,8 @@ namespace {
 constexpr int kEpochs = 40;
 constexpr double kStep = .3;  // of the first epoch; falls as 1 / epoch
 
+constexpr int kMentalDigits = 2;
+
 constexpr const char* kOpenings[] = {"what is ", "calculate ", "work out ",
                                      "how much is "};
 struct Cue {
@@ -95,7 +97,6 @@ double CalculateMentally(absl::string_view expression) {
       {{" plus ", " + "}, {" minus ", " - "}, {" times ", " * "}});
   double total = 0;
   char sign = '+';
-  int terms = 0;
   for (size_t i = 0; i < text.size();) {
     if (absl::StrContains("+-*/", text[i])) sign = text[i];
     if (!IsDigit(text[i])) {
@@ -106,7 +107,6 @@ double CalculateMentally(absl::string_view expression) {
     while (i < text.size() && IsDigit(text[i])) ++i;
     double number = 0;
     if (!absl::SimpleAtod(text.substr(begin, i - begin), &number)) continue;
-    ++terms;
     switch (sign) {
       case '+':
         total += number;
@@ -121,7 +121,7 @@ double CalculateMentally(absl::string_view expression) {
         total = number == 0 ? 0 : std::trunc(total / number);
         break;
     }
-    total = Rounded(total, terms > 3 ? 2 : 3);
+    total = Rounded(total, kMentalDigits);
   }
   return total;
 }

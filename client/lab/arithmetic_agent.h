@@ -26,8 +26,8 @@ std::string ExtractExpression(absl::string_view question);
 absl::StatusOr<std::string> NormalizeExpression(absl::string_view expression);
 
 // Mental arithmetic: reads numbers and signs from left to right without
-// precedence and keeps 3 digits of the running total, 2 after the third term.
-// Ignores what it cannot read.
+// precedence and keeps two digits of the running total. Ignores what it cannot
+// read.
 double CalculateMentally(absl::string_view expression);
 
 // Decides whether a question is for the calculator: logistic regression,

@@ -153,10 +153,10 @@ Problem MakeArithmeticProblem(base::Random* random) {
   Problem problem;
   problem.family = Family::kArithmetic;
   const double kind = random->Uniform();
-  if (kind < .46) {
+  if (kind < .52) {
     problem.kind = "plain";
     MakePlain(random, &problem);
-  } else if (kind < .71) {
+  } else if (kind < .75) {
     problem.kind = "long";
     MakeLong(random, &problem);
   } else if (kind < .96) {

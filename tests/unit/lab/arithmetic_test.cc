@@ -88,10 +88,10 @@ TEST(NormalizeExpressionTest, BringsPeoplesFormsIntoTheCalculatorsGrammar) {
 TEST(CalculateMentallyTest, IsRightAboutSmallSumsOnly) {
   EXPECT_EQ(CalculateMentally("47 + 35"), 82);
   EXPECT_EQ(CalculateMentally("80 - 13"), 67);
-  EXPECT_EQ(CalculateMentally("12 * 9"), 108);
+  EXPECT_EQ(CalculateMentally("12 * 8"), 96);
   // No precedence, few digits, no grouping.
   EXPECT_EQ(CalculateMentally("2 + 3 * 4"), 20);
-  EXPECT_EQ(CalculateMentally("4812 + 3377"), 8190);
+  EXPECT_EQ(CalculateMentally("47 + 85"), 130);
   EXPECT_NE(CalculateMentally("1,200 + 34"), 1234);
   EXPECT_EQ(CalculateMentally(""), 0);
 }

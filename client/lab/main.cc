@@ -1,0 +1,129 @@
+// faultline-lab: runs the lab against a server; see docs/lab.md.
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "client/lab/lab.h"
+#include "client/lab/lab_runner.h"
+#include "client/lab/report.h"
+#include "client/lab/service_backend.h"
+#include "lib/base/clock.h"
+#include "lib/base/status_macros.h"
+
+namespace faultline::lab {
+namespace {
+
+constexpr int kMeasuredProblems = 1000;  // of each family, in a dry run
+
+struct Arguments {
+  Lab::Options lab;
+  ServiceBackend::Options server;
+  int ticks = 8;
+  std::string labels_path;
+  bool auto_approve = false;
+  std::optional<double> treatment_probability;
+  bool dry_run = false;
+  bool json = false;
+};
+
+void Declare(CLI::App* app, Arguments* arguments) {
+  app->add_option("--server", arguments->server.server, "Address of faultlined")
+      ->capture_default_str();
+  app->add_option("--project", arguments->server.project, "Project")
+      ->capture_default_str();
+  app->add_option("--ticks", arguments->ticks, "Rounds")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
+  app->add_option("--tasks-per-tick", arguments->lab.tasks_per_tick,
+                  "Questions in a round, half of each family")
+      ->capture_default_str();
+  app->add_option("--seed", arguments->lab.seed,
+                  "Seed of models, questions and routes")
+      ->capture_default_str();
+  app->add_option("--run-id", arguments->lab.run_id,
+                  "Stands in every trace id; default: from the time");
+  app->add_option("--labels", arguments->labels_path,
+                  "Write the hidden cause of each run to this file");
+  app->add_flag("--auto-approve", arguments->auto_approve,
+                "Let interventions start without a reviewer");
+  app->add_option("--treatment-probability", arguments->treatment_probability,
+                  "Share of matching runs that a trial treats")
+      ->check(CLI::Range(.05, .95));
+  app->add_flag("--dry-run", arguments->dry_run,
+                "Measure the models by hidden kind, without a server");
+  app->add_flag("--json", arguments->json, "Print JSON lines");
+}
+
+absl::Status Configure(const Arguments& arguments, Backend* backend) {
+  v1::ProjectConfig config;
+  if (arguments.auto_approve) {
+    config.add_auto_approve(v1::INTERVENTION_KIND_ROUTING_POLICY);
+    config.add_auto_approve(v1::INTERVENTION_KIND_TOOL_CONSTRAINT);
+    config.add_auto_approve(v1::INTERVENTION_KIND_GUARDRAIL);
+  }
+  if (arguments.treatment_probability.has_value()) {
+    config.set_treatment_probability(*arguments.treatment_probability);
+  }
+  return config.ByteSizeLong() == 0 ? absl::OkStatus()
+                                    : backend->Configure(config);
+}
+
+absl::Status RunLab(Arguments arguments) {
+  const base::Clock* clock = base::Clock::System();
+  if (arguments.lab.run_id.empty()) {
+    arguments.lab.run_id =
+        absl::StrCat(absl::Hex(absl::ToUnixMillis(clock->Now())));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(const std::unique_ptr<const Lab> lab,
+                             Lab::Create(arguments.lab));
+  if (arguments.dry_run) {
+    const std::vector<KindReport> kinds = lab->MeasureKinds(kMeasuredProblems);
+    std::cout << (arguments.json ? KindsJson(kinds) : KindsText(kinds));
+    return absl::OkStatus();
+  }
+
+  std::ofstream labels;
+  if (!arguments.labels_path.empty()) {
+    labels.open(arguments.labels_path);
+    if (!labels) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--labels: ", arguments.labels_path, " cannot be written"));
+    }
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(const std::unique_ptr<ServiceBackend> backend,
+                             ServiceBackend::Create(arguments.server, clock));
+  FAULTLINE_RETURN_IF_ERROR(Configure(arguments, backend.get()));
+  LabRunner runner(*lab, *clock, backend.get(),
+                   labels.is_open() ? &labels : nullptr);
+  std::vector<TickReport> reports;
+  for (int i = 0; i < arguments.ticks; ++i) {
+    FAULTLINE_ASSIGN_OR_RETURN(TickReport report, runner.RunTick());
+    std::cout << (arguments.json ? TickJson(report) : TickText(report))
+              << std::flush;
+    reports.push_back(std::move(report));
+  }
+  std::cout << (arguments.json ? SummaryJson(reports) : SummaryText(reports));
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace faultline::lab
+
+int main(int argc, char** argv) {
+  CLI::App app("An agent runtime that really fails, and learns by policy");
+  faultline::lab::Arguments arguments;
+  arguments.lab.run_id.clear();
+  faultline::lab::Declare(&app, &arguments);
+  CLI11_PARSE(app, argc, argv);
+  const absl::Status status = faultline::lab::RunLab(arguments);
+  if (status.ok()) return 0;
+  std::cerr << "faultline-lab: " << status.message() << "\n";
+  return 1;
+}
