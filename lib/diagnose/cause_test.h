@@ -1,0 +1,59 @@
+#ifndef FAULTLINE_LIB_DIAGNOSE_CAUSE_TEST_H_
+#define FAULTLINE_LIB_DIAGNOSE_CAUSE_TEST_H_
+
+#include <vector>
+
+#include "absl/types/span.h"
+#include "faultline/v1/diagnosis.pb.h"
+#include "lib/diagnose/context_table.h"
+#include "lib/diagnose/run_set.h"
+
+namespace faultline::diagnose {
+
+// What a test of causes needs to know of one cluster.
+struct CauseSubject {
+  RunSet held_out_members;
+  // Found in the trajectory view only: its tasks are its scope, so the test is
+  // made inside `scope`, failures against successes, and not on the features
+  // of tasks or of the scope (METHODS 1.5).
+  bool trajectory_only = false;
+  v1::Predicate scope;
+  RunSet scope_runs;
+};
+
+// One context feature tested on one cluster.
+struct CauseTest {
+  size_t subject;
+  const Feature* feature;
+  v1::Association against_successes;
+  // Absent inside a scope, where every failure is a case.
+  bool has_against_failures = false;
+  v1::Association against_failures;
+  double p_value = 1;     // larger of the two; 1 where the signs differ
+  double adjusted_p = 1;  // over all tests
+  double attributable_share = 0;
+
+  // Least lower bound of the odds ratios.
+  double lower() const;
+  // Significant at `rate`, lower bounds above 1.2, attributable share at
+  // least 0.05.
+  bool Passes(double rate) const;
+  // Lower-bound log odds ratio times the root of the attributable share.
+  double rank() const;
+};
+
+// Tests every feature on every subject, held-out side, by Mantel-Haenszel in
+// prognostic strata without the tested variable: cases against successes and
+// against other failures, as an intersection-union test; Benjamini-Hochberg
+// over all of them (METHODS 4.1). By subject, then feature.
+std::vector<CauseTest> TestCauses(const ContextTable& table,
+                                  absl::Span<const CauseSubject> subjects);
+
+// Share of the table's negative controls, over all subjects, that come out
+// below .05 against successes. Near .05 where the tests are calibrated.
+double NegativeControlRate(const ContextTable& table,
+                           absl::Span<const CauseSubject> subjects);
+
+}  // namespace faultline::diagnose
+
+#endif  // FAULTLINE_LIB_DIAGNOSE_CAUSE_TEST_H_

@@ -1,0 +1,118 @@
+#include "lib/diagnose/scope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+#include <vector>
+
+namespace faultline::diagnose {
+namespace {
+
+constexpr size_t kMaxTerms = 3;
+// A later feature must be better by so much than an earlier, simpler one.
+constexpr double kNearlyEqual = 0.01;
+constexpr ScopeGain kClusterGain = {0.05, 0.05};
+// Standard errors that a scope must stand out from chance: hundreds of
+// features are tried.
+constexpr double kStandardErrors = 3;
+
+v1::Predicate MakePredicate(std::vector<const Feature*> terms) {
+  std::sort(terms.begin(), terms.end());  // order of the table
+  v1::Predicate predicate;
+  if (terms.size() == 1) {
+    *predicate.mutable_comparison() = terms.front()->comparison;
+    return predicate;
+  }
+  v1::PredicateList& all = *predicate.mutable_all();
+  for (const Feature* term : terms) {
+    *all.add_predicates()->mutable_comparison() = term->comparison;
+  }
+  return predicate;
+}
+
+bool SameComparison(const v1::Comparison& a, const v1::Comparison& b) {
+  return a.field() == b.field() && a.op() == b.op() && a.text() == b.text() &&
+         a.number() == b.number();
+}
+
+}  // namespace
+
+Scope EverythingScope(const ContextTable& table) {
+  return {MakePredicate({}), RunSet::All(table.size())};
+}
+
+Scope SearchScope(const ContextTable& table,
+                  const std::function<double(const RunSet& runs)>& score,
+                  const ScopeGain& gain) {
+  Scope scope = EverythingScope(table);
+  std::vector<const Feature*> terms;
+  double current = score(scope.runs);
+  while (terms.size() < kMaxTerms) {
+    const Feature* best = nullptr;
+    double best_score =
+        current + std::max(gain.absolute, gain.relative * std::abs(current));
+    for (const Feature& feature : table.features()) {
+      if (!feature.may_scope) continue;
+      const double candidate = score(scope.runs & feature.runs);
+      const double margin = best == nullptr ? 0 : kNearlyEqual * best_score;
+      if (candidate > best_score + margin) {
+        best = &feature;
+        best_score = candidate;
+      }
+    }
+    if (best == nullptr) break;
+    terms.push_back(best);
+    scope.runs = scope.runs & best->runs;
+    current = best_score;
+  }
+  scope.predicate = MakePredicate(std::move(terms));
+  return scope;
+}
+
+Scope FindClusterScope(const ContextTable& table, const RunSet& members) {
+  const RunSet rest = table.discovery() & ~members;
+  const auto inside = static_cast<double>(members.Count());
+  const auto outside = static_cast<double>(rest.Count());
+  if (inside == 0 || outside == 0) return EverythingScope(table);
+  const auto score = [&](const RunSet& runs) {
+    const double covered = members.CountBoth(runs) / inside;
+    const double others = rest.CountBoth(runs) / outside;
+    const double error =
+        std::sqrt(others * (1 - others) * (1 / inside + 1 / outside));
+    return covered - others - kStandardErrors * error;
+  };
+  return SearchScope(table, score, kClusterGain);
+}
+
+RunSet MatchingRuns(const ContextTable& table, const v1::Predicate& predicate) {
+  switch (predicate.expression_case()) {
+    case v1::Predicate::kAll: {
+      RunSet runs = RunSet::All(table.size());
+      for (const v1::Predicate& part : predicate.all().predicates()) {
+        runs = runs & MatchingRuns(table, part);
+      }
+      return runs;
+    }
+    case v1::Predicate::kAny: {
+      RunSet runs(table.size());
+      for (const v1::Predicate& part : predicate.any().predicates()) {
+        runs = runs | MatchingRuns(table, part);
+      }
+      return runs;
+    }
+    case v1::Predicate::kNot:
+      return ~MatchingRuns(table, predicate.not_());
+    case v1::Predicate::kComparison:
+      for (const Feature& feature : table.features()) {
+        if (SameComparison(feature.comparison, predicate.comparison())) {
+          return feature.runs;
+        }
+      }
+      break;
+    case v1::Predicate::EXPRESSION_NOT_SET:
+      break;
+  }
+  return RunSet(table.size());
+}
+
+}  // namespace faultline::diagnose

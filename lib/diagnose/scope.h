@@ -1,0 +1,46 @@
+#ifndef FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
+#define FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
+
+#include <functional>
+
+#include "faultline/v1/predicate.pb.h"
+#include "lib/diagnose/context_table.h"
+#include "lib/diagnose/run_set.h"
+
+namespace faultline::diagnose {
+
+// Runs that a router can tell apart before the run.
+struct Scope {
+  v1::Predicate predicate;  // a comparison, or `all` of none to three
+  RunSet runs;              // those of the window that it holds for
+};
+
+// `all` of nothing.
+Scope EverythingScope(const ContextTable& table);
+
+// What a term must add to a score to be worth its place.
+struct ScopeGain {
+  double absolute = 0;
+  double relative = 0;
+};
+
+// Adds, up to three times, the feature that raises `score` most, simple ones
+// first among near equals, until none gains enough. `score` judges a set of
+// runs and must look at the discovery side only. The terms stand in an order
+// of their own, so that equal scopes are equal messages.
+Scope SearchScope(const ContextTable& table,
+                  const std::function<double(const RunSet& runs)>& score,
+                  const ScopeGain& gain);
+
+// The scope of a cluster: covers its members and few other runs of the
+// discovery side (share of members minus share of the rest, less three
+// standard errors under chance). Everything, where nothing tells them apart.
+Scope FindClusterScope(const ContextTable& table, const RunSet& members);
+
+// The runs of the window that match `predicate`, as far as the table has its
+// comparisons; a comparison that it does not have matches nothing.
+RunSet MatchingRuns(const ContextTable& table, const v1::Predicate& predicate);
+
+}  // namespace faultline::diagnose
+
+#endif  // FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
