@@ -9,6 +9,7 @@
 #include "faultline/v1/cluster.pb.h"
 #include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
+#include "lib/diagnose/context_table.h"
 #include "lib/embedding/run.h"
 
 namespace faultline::intervene {
@@ -18,8 +19,8 @@ struct ProposalContext {
   const v1::Cluster* cluster = nullptr;          // with its diagnosis
   std::vector<const v1::Trace*> member_traces;   // a sample, discovery side
   std::vector<const v1::Trace*> success_traces;  // a sample, discovery side
-  // Every run of the window with known outcome, ascending by sequence, and
-  // its side.
+  // Every run of the window with known outcome, and its side. The same for
+  // every cluster of a tick.
   std::vector<const embedding::Run*> runs;
   std::vector<bool> discovery;
   const embedding::FeatureNames* names = nullptr;
@@ -35,32 +36,29 @@ struct Proposal {
 
 // One kind of intervention: how it is proposed and what it may hold. Adding a
 // kind is one arm of v1::Action, one file in types/ and one line in
-// type_list.cc. Immutable, so thread-safe.
+// type_list.cc. What an action sets, and so which actions exclude each other,
+// is policy::ActionKnob, which routers use too. Immutable, so thread-safe.
 class InterventionType {
  public:
   virtual ~InterventionType() = default;
 
   virtual v1::InterventionKind kind() const = 0;
 
+  // Whether this kind of change is the usual answer to a failure mode: such
+  // proposals go before others.
+  virtual bool Answers(v1::FailureMode mode) const = 0;
+
   // Proposals for a diagnosed cluster that may act, best first; often none.
-  // Scopes are found on the discovery side and must hold on the held-out side.
+  // Scopes and thresholds are found on the discovery side and must hold on the
+  // held-out side. `table` has the features of the context's runs. Pure.
   virtual std::vector<Proposal> Propose(
-      const ProposalContext& context) const = 0;
+      const ProposalContext& context,
+      const diagnose::ContextTable& table) const = 0;
 
   // INVALID_ARGUMENT, naming field and limit, where the action breaks its
-  // bounds or is of another kind.
+  // bounds (intervention.proto) or is of another kind.
   virtual absl::Status Validate(const v1::Action& action) const = 0;
-
-  // The knob that the action turns: two actions with the same knob exclude
-  // each other on one run.
-  virtual std::string Knob(const v1::Action& action) const = 0;
 };
-
-// Every known type, one of each kind, in order of kind.
-const std::vector<std::unique_ptr<const InterventionType>>& InterventionTypes();
-
-// The type of a kind; null where none is known.
-const InterventionType* FindInterventionType(v1::InterventionKind kind);
 
 }  // namespace faultline::intervene
 

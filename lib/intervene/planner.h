@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "faultline/v1/config.pb.h"
 #include "faultline/v1/intervention.pb.h"
 #include "lib/intervene/intervention_type.h"
@@ -15,7 +14,7 @@ namespace faultline::intervene {
 
 // What the planner decides over.
 struct PlanInput {
-  std::vector<v1::Intervention> interventions;  // every one so far, by id
+  std::vector<v1::Intervention> interventions;  // every one so far
   std::vector<v1::InterventionReview> reviews;  // since the last tick
   std::vector<ProposalContext> contexts;        // clusters that may act
   v1::ProjectConfig config;                     // filled in
@@ -25,11 +24,16 @@ struct PlanInput {
   absl::Time now;
 };
 
-// Applies reviews, expiry and auto-approval, starts approved interventions
-// while trials are free, and proposes new ones: at most one open intervention
-// for a cluster, and none whose knob and scope equal those of an open or
-// rejected one (DESIGN section 2 has the life cycle). Every transition carries
-// its reason. Pure. Returns every intervention, ascending by id.
+// One tick of the life cycle (DESIGN section 2): applies reviews, retires what
+// has expired, proposes, approves the kinds of config.auto_approve, and starts
+// approved interventions, largest expected reduction first, while trials are
+// free. A review that does not fit the status it finds changes nothing.
+//
+// For each cluster without an open intervention (PROPOSED, APPROVED or TRIAL)
+// proposes one change: of a kind that answers the failure mode before others,
+// then by expected reduction; none whose knob and scope equal those of one that
+// is open, decided or refused. Every transition carries its reason and who
+// asked for it. Pure. Returns every intervention, ascending by id.
 std::vector<v1::Intervention> Plan(const PlanInput& input);
 
 // Whether the status makes routers apply the intervention.
