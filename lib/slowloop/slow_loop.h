@@ -69,11 +69,6 @@ class SlowLoop {
                                                       int limit) const = 0;
 };
 
-// `config` over `defaults` over the built-in defaults: every field filled in.
-// INVALID_ARGUMENT names the field and the limit.
-absl::StatusOr<v1::ProjectConfig> ResolveConfig(
-    const v1::ProjectConfig& config, const v1::ProjectConfig& defaults);
-
 }  // namespace faultline::slowloop
 
 #endif  // FAULTLINE_LIB_SLOWLOOP_SLOW_LOOP_H_

@@ -1,0 +1,108 @@
+#include "lib/slowloop/project_config.h"
+
+#include <cmath>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/util/time_util.h"
+#include "lib/base/error_detail.h"
+#include "lib/base/status_macros.h"
+
+namespace faultline::slowloop {
+namespace {
+
+using ::google::protobuf::Duration;
+using ::google::protobuf::util::TimeUtil;
+
+v1::ProjectConfig BuiltInDefaults() {
+  v1::ProjectConfig config;
+  *config.mutable_tick_interval() = TimeUtil::SecondsToDuration(60);
+  config.set_max_failures(50000);
+  config.set_max_successes(50000);
+  config.set_seed(1);
+  config.set_discovery_share(0.6);
+  config.set_false_discovery_rate(0.05);
+  config.set_min_odds_ratio(1.5);
+  config.set_treatment_probability(0.5);
+  config.set_global_holdout(0.05);
+  config.set_max_trials(6);
+  *config.mutable_policy_ttl() = TimeUtil::SecondsToDuration(600);
+  *config.mutable_intervention_ttl() = TimeUtil::HoursToDuration(30 * 24);
+  return config;
+}
+
+absl::Status OutOfRange(absl::string_view field, absl::string_view limit,
+                        absl::string_view seen) {
+  return base::DetailedError(
+      absl::StatusCode::kInvalidArgument,
+      base::MakeErrorDetail(v1::ErrorDetail::REASON_OUT_OF_RANGE,
+                            absl::StrCat("config.", field), limit,
+                            absl::StrCat("is ", seen)));
+}
+
+absl::Status CheckRange(absl::string_view field, double value, double low,
+                        double high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return OutOfRange(field, absl::StrCat("must be from ", low, " to ", high),
+                    absl::StrCat(value));
+}
+
+absl::Status CheckDuration(absl::string_view field, const Duration& duration,
+                           bool zero_allowed) {
+  const bool valid = duration.seconds() >= 0 && duration.nanos() >= 0 &&
+                     duration.nanos() < 1'000'000'000 &&
+                     duration.seconds() <= 315'576'000'000;
+  const bool zero = duration.seconds() == 0 && duration.nanos() == 0;
+  if (valid && (zero_allowed || !zero)) return absl::OkStatus();
+  return OutOfRange(
+      field, zero_allowed ? "must not be negative" : "must be positive",
+      absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns"));
+}
+
+}  // namespace
+
+absl::StatusOr<v1::ProjectConfig> ResolveConfig(
+    const v1::ProjectConfig& config, const v1::ProjectConfig& defaults) {
+  v1::ProjectConfig resolved = BuiltInDefaults();
+  for (const v1::ProjectConfig* layer : {&defaults, &config}) {
+    if (layer->auto_approve_size() > 0) resolved.clear_auto_approve();
+    // Durations merge field by field, which would mix two layers.
+    if (layer->has_tick_interval()) resolved.clear_tick_interval();
+    if (layer->has_policy_ttl()) resolved.clear_policy_ttl();
+    if (layer->has_intervention_ttl()) resolved.clear_intervention_ttl();
+    resolved.MergeFrom(*layer);
+  }
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckDuration("tick_interval", resolved.tick_interval(), true));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("max_failures", resolved.max_failures(), 100, 200000));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("max_successes", resolved.max_successes(), 100, 200000));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("discovery_share", resolved.discovery_share(), 0.3, 0.9));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "false_discovery_rate", resolved.false_discovery_rate(), 1e-6, 0.5));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("min_odds_ratio", resolved.min_odds_ratio(), 1, 1000));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "treatment_probability", resolved.treatment_probability(), 0.05, 0.95));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("global_holdout", resolved.global_holdout(), 0, 0.5));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("max_trials", resolved.max_trials(), 0, 64));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckDuration("policy_ttl", resolved.policy_ttl(), false));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckDuration("intervention_ttl", resolved.intervention_ttl(), false));
+  for (int i = 0; i < resolved.auto_approve_size(); ++i) {
+    const int kind = resolved.auto_approve(i);
+    if (!v1::InterventionKind_IsValid(kind) ||
+        kind == v1::INTERVENTION_KIND_UNSPECIFIED) {
+      return OutOfRange(absl::StrCat("auto_approve[", i, "]"),
+                        "must be a kind of intervention", absl::StrCat(kind));
+    }
+  }
+  return resolved;
+}
+
+}  // namespace faultline::slowloop

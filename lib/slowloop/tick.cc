@@ -1,0 +1,771 @@
+#include "lib/slowloop/tick.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "google/protobuf/util/time_util.h"
+#include "lib/base/hash.h"
+#include "lib/base/random.h"
+#include "lib/base/status_macros.h"
+#include "lib/cluster/cluster_tracker.h"
+#include "lib/cluster/clusterer.h"
+#include "lib/cluster/mode.h"
+#include "lib/diagnose/diagnoser.h"
+#include "lib/evaluate/effects.h"
+#include "lib/intervene/planner.h"
+#include "lib/policy/policy_compiler.h"
+#include "lib/stats/contingency.h"
+
+namespace faultline::slowloop {
+namespace {
+
+using embedding::Map;
+using embedding::Run;
+using ::google::protobuf::util::TimeUtil;
+
+// Runs below which no embedding epoch is frozen: document frequencies of fewer
+// say nothing.
+constexpr size_t kMinCorpusRuns = 50;
+// Drift of token frequencies beyond which a new epoch is due (METHODS 1.2).
+constexpr double kMaxCorpusDrift = 0.15;
+// Least overlap of a cluster with its previous self (METHODS 2.4).
+constexpr double kMinIdentityOverlap = 0.3;
+// Ticks after which an unseen cluster retires (METHODS 2.4).
+constexpr uint64_t kDormantTicks = 5;
+// Held-out runs in a region from which a missing enrichment speaks against it
+// (METHODS 3.5).
+constexpr uint64_t kMinRunsToRefute = 50;
+// Traces that a proposal may read of each kind.
+constexpr size_t kSampleTraces = 200;
+// Successes whose neighbourhood is looked up to delimit the regions.
+constexpr size_t kMaxRegionSuccesses = 20000;
+
+// Vectors as rows.
+struct Matrix {
+  int dimension = 0;
+  std::vector<float> values;  // row-major
+
+  absl::Span<float> row(size_t i) {
+    return absl::MakeSpan(values).subspan(i * dimension, dimension);
+  }
+  absl::Span<const float> row(size_t i) const {
+    return absl::MakeConstSpan(values).subspan(i * dimension, dimension);
+  }
+};
+
+Matrix SelectRows(const Matrix& from, const std::vector<int32_t>& rows) {
+  Matrix selected{from.dimension, {}};
+  selected.values.reserve(rows.size() * from.dimension);
+  for (const int32_t row : rows) {
+    const auto values = from.row(row);
+    selected.values.insert(selected.values.end(), values.begin(), values.end());
+  }
+  return selected;
+}
+
+// A candidate failure mode on its way through the stages. Indices are indices
+// into Workspace::runs.
+struct Candidate {
+  cluster::Mode mode;
+  std::vector<int32_t> members;           // failed, discovery side
+  std::vector<int32_t> region;            // discovery side, any outcome
+  std::vector<int32_t> held_out_members;  // failed, held-out side
+  v1::Enrichment enrichment;
+  cluster::Identity identity;
+  v1::Cluster value;
+};
+
+// Intermediate results, filled by one stage after the other.
+class Workspace {
+ public:
+  explicit Workspace(const TickInput& input) : input_(input) {}
+
+  absl::StatusOr<TickOutput> Compute();
+
+ private:
+  // The stages, in order.
+  absl::StatusOr<std::string> SelectRuns();
+  absl::StatusOr<std::string> FreezeCorpus();
+  absl::StatusOr<std::string> EmbedRuns();
+  absl::StatusOr<std::string> ClusterFailures();
+  absl::StatusOr<std::string> TrackIdentity();
+  absl::StatusOr<std::string> ValidateClusters();
+  absl::StatusOr<std::string> DiagnoseClusters();
+  absl::StatusOr<std::string> MeasureEffects();
+  absl::StatusOr<std::string> PlanInterventions();
+  absl::StatusOr<std::string> CompilePolicy();
+
+  using Stage = absl::StatusOr<std::string> (Workspace::*)();
+  absl::Status RunStage(const char* name, Stage stage);
+
+  absl::Status TestView(v1::View view);
+  void DecideStatus(Candidate* candidate) const;
+  absl::StatusOr<std::vector<v1::Trace>> ReadSample(
+      const std::vector<int32_t>& rows) const;
+  void KeepDormantClusters();
+
+  absl::StatusOr<cluster::Clustering> ClusterView(const Matrix& failures,
+                                                  const Matrix& all) const;
+  void EmbedInto(Map map, const embedding::ContrastWeights* contrast,
+                 const std::vector<int32_t>& rows, Matrix* out) const;
+  std::string ClusterName(absl::string_view id) const {
+    return absl::StrCat("projects/", input_.project, "/clusters/", id);
+  }
+
+  const TickInput& input_;
+  TickOutput output_;
+
+  std::vector<const Run*> runs_;         // known outcome, by trace id
+  std::vector<bool> discovery_;          // side of each run
+  std::vector<int32_t> discovery_rows_;  // rows of runs_
+  std::vector<int32_t> held_out_rows_;
+  std::vector<int32_t> failure_rows_;  // discovery side
+  std::vector<int32_t> success_rows_;  // discovery side
+  size_t failures_ = 0;                // both sides
+
+  Matrix behavior_;                    // n x d, E_b
+  Matrix trajectory_;                  // n x d
+  Matrix failure_vectors_;             // failure_rows_ x d, E_f
+  std::vector<Candidate> candidates_;  // largest first
+  // Id of the cluster that each failed run belongs or is assigned to.
+  absl::flat_hash_map<uint64_t, std::string> failed_in_;
+};
+
+absl::Status Workspace::RunStage(const char* name, Stage stage) {
+  const absl::Duration begin = input_.clock->SteadyNow();
+  absl::StatusOr<std::string> summary = (this->*stage)();
+  if (!summary.ok()) {
+    return absl::Status(summary.status().code(),
+                        absl::StrCat("tick ", input_.tick, ", stage ", name,
+                                     ": ", summary.status().message()));
+  }
+  v1::TickStage& report = output_.stages.emplace_back();
+  report.set_name(name);
+  report.set_summary(*std::move(summary));
+  *report.mutable_duration() = TimeUtil::NanosecondsToDuration(
+      absl::ToInt64Nanoseconds(input_.clock->SteadyNow() - begin));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TickOutput> Workspace::Compute() {
+  FAULTLINE_RETURN_IF_ERROR(RunStage("select", &Workspace::SelectRuns));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("corpus", &Workspace::FreezeCorpus));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("embed", &Workspace::EmbedRuns));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("cluster", &Workspace::ClusterFailures));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("identity", &Workspace::TrackIdentity));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("validate", &Workspace::ValidateClusters));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("diagnose", &Workspace::DiagnoseClusters));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("effects", &Workspace::MeasureEffects));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("plan", &Workspace::PlanInterventions));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("compile", &Workspace::CompilePolicy));
+
+  v1::TickState& state = output_.state;
+  *state.mutable_config() = input_.config;
+  v1::Tick& tick = *state.mutable_tick();
+  tick.set_name(
+      absl::StrCat("projects/", input_.project, "/ticks/", input_.tick));
+  tick.set_tick(input_.tick);
+  *tick.mutable_start_time() =
+      TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(input_.now));
+  tick.set_watermark(input_.watermark);
+  tick.set_runs(runs_.size());
+  tick.set_failures(failures_);
+  tick.set_clusters(candidates_.size());
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.value.status() == v1::Cluster::STATUS_STABLE) {
+      tick.set_stable_clusters(tick.stable_clusters() + 1);
+    }
+  }
+  for (const v1::Intervention& intervention : state.interventions()) {
+    if (intervention.status() == v1::Intervention::STATUS_TRIAL) {
+      tick.set_trials(tick.trials() + 1);
+    }
+  }
+  tick.set_policy_version(output_.policy.version());
+  tick.set_digest(StateDigest(state));
+  return std::move(output_);
+}
+
+absl::StatusOr<std::string> Workspace::SelectRuns() {
+  runs_ = input_.window->KnownRuns();
+  discovery_.resize(runs_.size());
+  for (size_t i = 0; i < runs_.size(); ++i) {
+    // The hash depends on the run alone: a run keeps its side for life.
+    discovery_[i] =
+        base::ToUnitInterval(base::Hash64(runs_[i]->trace_id, 0x5eed)) <
+        input_.config.discovery_share();
+    failures_ += runs_[i]->failed() ? 1 : 0;
+    const auto row = static_cast<int32_t>(i);
+    if (!discovery_[i]) {
+      held_out_rows_.push_back(row);
+      continue;
+    }
+    discovery_rows_.push_back(row);
+    (runs_[i]->failed() ? failure_rows_ : success_rows_).push_back(row);
+  }
+  return absl::StrFormat("%d runs, %d failed; %d on the discovery side",
+                         runs_.size(), failures_, discovery_rows_.size());
+}
+
+absl::StatusOr<std::string> Workspace::FreezeCorpus() {
+  v1::CorpusSnapshot& corpus = *output_.state.mutable_corpus();
+  corpus = input_.previous->corpus();
+  std::string summary = absl::StrCat("epoch ", corpus.epoch(), " goes on");
+  if (discovery_rows_.size() >= kMinCorpusRuns) {
+    std::vector<const Run*> counted;
+    counted.reserve(discovery_rows_.size());
+    for (const int32_t row : discovery_rows_) counted.push_back(runs_[row]);
+    v1::CorpusSnapshot next = embedding::CountCorpus(counted, nullptr);
+    const double drift =
+        corpus.epoch() == 0 ? 1 : embedding::CorpusDrift(corpus, next);
+    if (drift > kMaxCorpusDrift) {
+      next.set_epoch(corpus.epoch() + 1);
+      next.set_watermark(input_.watermark);
+      corpus = std::move(next);
+      summary =
+          absl::StrFormat("new epoch %d, drift %.2f", corpus.epoch(), drift);
+    }
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(
+      output_.embedder, embedding::Embedder::Create(input_.embedder, corpus));
+  return summary;
+}
+
+void Workspace::EmbedInto(Map map, const embedding::ContrastWeights* contrast,
+                          const std::vector<int32_t>& rows, Matrix* out) const {
+  out->dimension = output_.embedder->dimension();
+  out->values.resize(rows.size() * out->dimension);
+  const auto embed = [&](size_t first, size_t last) {
+    for (size_t i = first; i < last; ++i) {
+      output_.embedder->Embed(*runs_[rows[i]], map, contrast, out->row(i));
+    }
+  };
+  const size_t parts = std::max(1, input_.threads);
+  std::vector<std::thread> threads;
+  for (size_t part = 1; part < parts; ++part) {
+    threads.emplace_back(embed, rows.size() * part / parts,
+                         rows.size() * (part + 1) / parts);
+  }
+  embed(0, rows.size() / parts);
+  for (std::thread& thread : threads) thread.join();
+}
+
+absl::StatusOr<std::string> Workspace::EmbedRuns() {
+  std::vector<const Run*> failures;
+  std::vector<const Run*> successes;
+  for (const int32_t row : failure_rows_) failures.push_back(runs_[row]);
+  for (const int32_t row : success_rows_) successes.push_back(runs_[row]);
+  const embedding::ContrastWeights contrast =
+      embedding::ComputeContrast(failures, successes);
+  std::vector<int32_t> all(runs_.size());
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int32_t>(i);
+  EmbedInto(Map::kBehavior, nullptr, all, &behavior_);
+  EmbedInto(Map::kTrajectory, nullptr, all, &trajectory_);
+  EmbedInto(Map::kFailure, &contrast, failure_rows_, &failure_vectors_);
+  return absl::StrFormat("%d runs in two views, %d dimensions", runs_.size(),
+                         output_.embedder->dimension());
+}
+
+absl::StatusOr<cluster::Clustering> Workspace::ClusterView(
+    const Matrix& failures, const Matrix& all) const {
+  const Matrix pooled = SelectRows(all, discovery_rows_);
+  cluster::ClusteringInput clustering;
+  clustering.dimension = pooled.dimension;
+  clustering.failures = failures.values;
+  clustering.pooled = pooled.values;
+  for (size_t i = 0; i < discovery_rows_.size(); ++i) {
+    const bool failed = runs_[discovery_rows_[i]]->failed();
+    clustering.pooled_failed.push_back(failed);
+    if (failed) clustering.failure_row.push_back(static_cast<int32_t>(i));
+  }
+  cluster::ClusterOptions options;
+  options.seed = base::Mix64(input_.config.seed() ^ base::Mix64(input_.tick));
+  options.threads = input_.threads;
+  return cluster::ClusterFailures(clustering, options);
+}
+
+absl::StatusOr<std::string> Workspace::ClusterFailures() {
+  FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering behavior,
+                             ClusterView(failure_vectors_, behavior_));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const cluster::Clustering trajectory,
+      ClusterView(SelectRows(trajectory_, failure_rows_), trajectory_));
+  for (cluster::Mode& mode : cluster::MergeViews(behavior, trajectory)) {
+    Candidate& candidate = candidates_.emplace_back();
+    candidate.mode = std::move(mode);
+    for (const int32_t member : candidate.mode.members) {
+      candidate.members.push_back(failure_rows_[member]);
+    }
+  }
+  return absl::StrFormat(
+      "%d failures: %d groups in the behaviour view, %d in the trajectory "
+      "view, %d modes",
+      failure_rows_.size(), behavior.groups.size(), trajectory.groups.size(),
+      candidates_.size());
+}
+
+absl::StatusOr<std::string> Workspace::TrackIdentity() {
+  std::vector<cluster::KnownCluster> known;
+  for (const v1::ClusterMembers& members : input_.previous->members()) {
+    known.push_back({members.cluster_id(),
+                     {members.sequences().begin(), members.sequences().end()}});
+  }
+  std::vector<std::vector<uint64_t>> groups;
+  for (const Candidate& candidate : candidates_) {
+    std::vector<uint64_t>& sequences = groups.emplace_back();
+    for (const int32_t row : candidate.members) {
+      sequences.push_back(runs_[row]->sequence);
+    }
+    std::sort(sequences.begin(), sequences.end());
+  }
+  // Runs that both windows could have held: in today's window, and before the
+  // previous watermark.
+  uint64_t first_shared = UINT64_MAX;
+  for (const int32_t row : failure_rows_) {
+    first_shared = std::min(first_shared, runs_[row]->sequence);
+  }
+  const std::vector<cluster::Identity> identities = cluster::TrackIdentity(
+      known, groups, first_shared, input_.previous->tick().watermark(),
+      kMinIdentityOverlap, input_.now,
+      base::Mix64(input_.config.seed()) ^ input_.tick);
+
+  absl::flat_hash_map<std::string, const v1::Cluster*> previous;
+  for (const v1::Cluster& old : input_.previous->clusters()) {
+    previous[old.cluster_id()] = &old;
+  }
+  size_t born = 0;
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    Candidate& candidate = candidates_[c];
+    candidate.identity = identities[c];
+    v1::Cluster& value = candidate.value;
+    value.set_cluster_id(candidate.identity.id);
+    value.set_name(ClusterName(candidate.identity.id));
+    value.set_overlap(candidate.identity.overlap);
+    value.set_birth_tick(input_.tick);
+    value.set_ticks_seen(1);
+    if (const auto old = previous.find(candidate.identity.id);
+        old != previous.end()) {
+      value.set_birth_tick(old->second->birth_tick());
+      value.set_ticks_seen(old->second->ticks_seen() + 1);
+    } else {
+      ++born;
+    }
+    value.set_last_seen_tick(input_.tick);
+
+    const cluster::Mode& mode = candidate.mode;
+    value.mutable_views()->Assign(mode.views.begin(), mode.views.end());
+    value.set_size(candidate.members.size());
+    value.set_failure_share(static_cast<double>(candidate.members.size()) /
+                            std::max<size_t>(1, failure_rows_.size()));
+    value.set_medoid(runs_[failure_rows_[mode.group.medoid]]->trace_id);
+    for (const int32_t row : mode.group.exemplars) {
+      value.add_exemplars(runs_[failure_rows_[row]]->trace_id);
+    }
+    value.set_radius(mode.group.radius);
+    value.set_cohesion(mode.group.cohesion);
+    const auto [first, last] = std::minmax_element(
+        candidate.members.begin(), candidate.members.end(),
+        [this](int32_t a, int32_t b) {
+          return runs_[a]->start_time < runs_[b]->start_time;
+        });
+    *value.mutable_first_run_time() = TimeUtil::NanosecondsToTimestamp(
+        absl::ToUnixNanos(runs_[*first]->start_time));
+    *value.mutable_last_run_time() = TimeUtil::NanosecondsToTimestamp(
+        absl::ToUnixNanos(runs_[*last]->start_time));
+  }
+  return absl::StrFormat("%d survive, %d born", candidates_.size() - born,
+                         born);
+}
+
+// Text of a context field of a run, as a hash; 0 where absent.
+uint64_t ContextValue(const Run& run, const embedding::FeatureNames& names,
+                      absl::string_view field) {
+  for (const uint64_t key : run.context) {
+    const auto name = names.context.find(key);
+    if (name != names.context.end() && !name->second.word &&
+        name->second.field == field) {
+      return key;
+    }
+  }
+  return 0;
+}
+
+absl::Status Workspace::TestView(v1::View view) {
+  const Matrix& vectors = view == v1::VIEW_TRAJECTORY ? trajectory_ : behavior_;
+  // In the trajectory view the model is part of what delimits a region, so it
+  // must not be a stratum as well (METHODS 1.5).
+  const absl::string_view second_field =
+      view == v1::VIEW_TRAJECTORY ? "task.dataset" : "system.model";
+  const auto cell = [&](int32_t row) {
+    return base::Mix64(
+               ContextValue(*runs_[row], input_.window->names(), "task.type")) ^
+           ContextValue(*runs_[row], input_.window->names(), second_field);
+  };
+
+  // Position of each discovery run among the reference points.
+  std::vector<int32_t> label(discovery_rows_.size(), -2);
+  absl::flat_hash_map<int32_t, size_t> position;
+  std::vector<uint64_t> discovery_cell;
+  std::vector<bool> discovery_failed;
+  for (size_t i = 0; i < discovery_rows_.size(); ++i) {
+    const int32_t row = discovery_rows_[i];
+    position[row] = i;
+    if (runs_[row]->failed()) label[i] = -1;
+    discovery_cell.push_back(cell(row));
+    discovery_failed.push_back(runs_[row]->failed());
+  }
+  bool any = false;
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    if (candidates_[c].mode.views.front() != view) continue;
+    any = true;
+    for (const int32_t row : candidates_[c].members) {
+      label[position[row]] = static_cast<int32_t>(c);
+    }
+  }
+  if (!any) return absl::OkStatus();
+
+  std::vector<uint64_t> held_out_cell;
+  std::vector<bool> held_out_failed;
+  for (const int32_t row : held_out_rows_) {
+    held_out_cell.push_back(cell(row));
+    held_out_failed.push_back(runs_[row]->failed());
+  }
+  const Matrix reference = SelectRows(vectors, discovery_rows_);
+  const Matrix held_out = SelectRows(vectors, held_out_rows_);
+  cluster::EnrichmentInput test;
+  test.dimension = reference.dimension;
+  test.reference = reference.values;
+  test.reference_label = std::move(label);
+  test.modes = static_cast<int>(candidates_.size());
+  test.held_out = held_out.values;
+  test.held_out_failed = held_out_failed;
+  test.stratum = cluster::PrognosticStrata(discovery_cell, discovery_failed,
+                                           held_out_cell, &test.strata);
+  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult result,
+                             cluster::TestEnrichment(test, input_.threads));
+
+  // The same vote over the discovery successes delimits the regions.
+  std::vector<int32_t> successes = success_rows_;
+  if (successes.size() > kMaxRegionSuccesses) {
+    base::Random random(input_.config.seed());
+    random.Shuffle(&successes);
+    successes.resize(kMaxRegionSuccesses);
+    std::sort(successes.begin(), successes.end());
+  }
+  const Matrix success_vectors = SelectRows(vectors, successes);
+  cluster::EnrichmentInput vote = test;
+  vote.held_out = success_vectors.values;
+  vote.held_out_failed.assign(successes.size(), false);
+  vote.stratum.assign(successes.size(), 0);
+  vote.strata = 1;
+  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult region,
+                             cluster::TestEnrichment(vote, input_.threads));
+
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    if (candidates_[c].mode.views.front() != view) continue;
+    candidates_[c].enrichment = result.enrichment[c];
+    candidates_[c].region = candidates_[c].members;
+  }
+  for (size_t i = 0; i < held_out_rows_.size(); ++i) {
+    if (result.assigned[i] >= 0 && held_out_failed[i]) {
+      candidates_[result.assigned[i]].held_out_members.push_back(
+          held_out_rows_[i]);
+    }
+  }
+  for (size_t i = 0; i < successes.size(); ++i) {
+    if (region.assigned[i] >= 0) {
+      candidates_[region.assigned[i]].region.push_back(successes[i]);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Workspace::DecideStatus(Candidate* candidate) const {
+  const v1::Enrichment& test = candidate->enrichment;
+  const std::string figures = absl::StrFormat(
+      "%d of %d held-out runs in its region failed, %.1f expected; odds ratio "
+      "%.2f, adjusted p %.2g",
+      test.assigned_failed(), test.assigned(), test.expected_failed(),
+      test.odds_ratio(), test.adjusted_p_value());
+  v1::Cluster& value = candidate->value;
+  const auto set = [&](v1::Cluster::Status status, absl::string_view reason) {
+    value.set_status(status);
+    value.set_status_reason(absl::StrCat(reason, ": ", figures));
+  };
+  if (test.adjusted_p_value() <= input_.config.false_discovery_rate() &&
+      test.odds_ratio() >= input_.config.min_odds_ratio()) {
+    set(v1::Cluster::STATUS_STABLE, "held-out runs confirm it");
+  } else if (test.p_value() <= 0.05) {
+    set(v1::Cluster::STATUS_CANDIDATE,
+        "held-out runs point the same way, not beyond the other clusters "
+        "tested");
+  } else if (test.p_value() > 0.2 && test.assigned() >= kMinRunsToRefute) {
+    set(v1::Cluster::STATUS_ARTIFACT,
+        "held-out runs in its region fail no more than their strata explain");
+  } else {
+    set(v1::Cluster::STATUS_HYPOTHESIS, "too little held-out evidence");
+  }
+}
+
+absl::StatusOr<std::string> Workspace::ValidateClusters() {
+  FAULTLINE_RETURN_IF_ERROR(TestView(v1::VIEW_BEHAVIOR));
+  FAULTLINE_RETURN_IF_ERROR(TestView(v1::VIEW_TRAJECTORY));
+  std::vector<double> p_values;
+  for (const Candidate& candidate : candidates_) {
+    p_values.push_back(candidate.enrichment.p_value());
+  }
+  const std::vector<double> adjusted = stats::AdjustBenjaminiHochberg(p_values);
+  size_t stable = 0;
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    Candidate& candidate = candidates_[c];
+    candidate.enrichment.set_adjusted_p_value(adjusted[c]);
+    DecideStatus(&candidate);
+    *candidate.value.mutable_enrichment() = candidate.enrichment;
+    stable += candidate.value.status() == v1::Cluster::STATUS_STABLE ? 1 : 0;
+    for (const auto* rows : {&candidate.members, &candidate.held_out_members}) {
+      for (const int32_t row : *rows) {
+        failed_in_[runs_[row]->sequence] = candidate.identity.id;
+      }
+    }
+  }
+  return absl::StrFormat("%d of %d modes may act", stable, candidates_.size());
+}
+
+// Clusters of earlier ticks that were not found now: kept for a while with
+// their members, so that they get their identity back when they return.
+void Workspace::KeepDormantClusters() {
+  std::set<std::string> found;
+  for (const Candidate& candidate : candidates_) {
+    found.insert(candidate.identity.id);
+  }
+  std::set<std::string> dormant;
+  for (const v1::Cluster& old : input_.previous->clusters()) {
+    if (found.count(old.cluster_id()) > 0) continue;
+    v1::Cluster& kept = *output_.state.add_clusters();
+    kept = old;
+    const uint64_t unseen = input_.tick - old.last_seen_tick();
+    if (unseen <= kDormantTicks) {
+      dormant.insert(old.cluster_id());
+    } else if (old.status() != v1::Cluster::STATUS_RETIRED) {
+      kept.set_status(v1::Cluster::STATUS_RETIRED);
+      kept.set_status_reason(
+          absl::StrCat("not found since tick ", old.last_seen_tick()));
+    }
+  }
+  for (const v1::ClusterMembers& old : input_.previous->members()) {
+    if (dormant.count(old.cluster_id()) > 0) {
+      *output_.state.add_members() = old;
+    }
+  }
+}
+
+absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
+  std::vector<diagnose::Subject> subjects;
+  for (const Candidate& candidate : candidates_) {
+    diagnose::Subject& subject = subjects.emplace_back();
+    subject.cluster = candidate.value.name();
+    subject.trajectory_only =
+        candidate.mode.views == std::vector<v1::View>{v1::VIEW_TRAJECTORY};
+    subject.members = candidate.members;
+    subject.region = candidate.region;
+    std::sort(subject.region.begin(), subject.region.end());
+    subject.held_out_members = candidate.held_out_members;
+    subject.enrichment_p = candidate.enrichment.adjusted_p_value();
+    subject.cohesion = candidate.value.cohesion();
+  }
+  diagnose::DiagnosisInput diagnosis;
+  diagnosis.runs = runs_;
+  diagnosis.discovery = discovery_;
+  diagnosis.names = &input_.window->names();
+  diagnosis.false_discovery_rate = input_.config.false_discovery_rate();
+  diagnosis.tick = input_.tick;
+  std::vector<v1::Diagnosis> diagnoses =
+      diagnose::Diagnose(diagnosis, subjects);
+
+  KeepDormantClusters();
+  std::map<v1::FailureMode, int> readings;
+  for (size_t c = 0; c < candidates_.size(); ++c) {
+    Candidate& candidate = candidates_[c];
+    v1::Cluster& value = candidate.value;
+    *value.mutable_diagnosis() = std::move(diagnoses[c]);
+    *value.mutable_scope() = value.diagnosis().scope();
+    value.set_title(value.diagnosis().summary());
+    ++readings[value.diagnosis().failure_mode()];
+    value.set_etag(absl::StrFormat(
+        "%016x", base::Hash64(value.SerializeAsString(), input_.tick)));
+    *output_.state.add_clusters() = value;
+
+    std::vector<std::pair<uint64_t, float>> members;
+    for (size_t i = 0; i < candidate.members.size(); ++i) {
+      members.emplace_back(runs_[candidate.members[i]]->sequence,
+                           candidate.mode.strengths[i]);
+    }
+    std::sort(members.begin(), members.end());
+    v1::ClusterMembers& stored = *output_.state.add_members();
+    stored.set_cluster_id(candidate.identity.id);
+    for (const auto& [sequence, strength] : members) {
+      stored.add_sequences(sequence);
+      stored.add_strengths(strength);
+    }
+  }
+  const auto by_id = [](const auto& a, const auto& b) {
+    return a.cluster_id() < b.cluster_id();
+  };
+  std::sort(output_.state.mutable_clusters()->begin(),
+            output_.state.mutable_clusters()->end(), by_id);
+  std::sort(output_.state.mutable_members()->begin(),
+            output_.state.mutable_members()->end(), by_id);
+  std::string summary = "readings:";
+  for (const auto& [mode, count] : readings) {
+    absl::StrAppend(&summary, " ", v1::FailureMode_Name(mode), " ", count);
+  }
+  return summary;
+}
+
+absl::StatusOr<std::string> Workspace::MeasureEffects() {
+  std::vector<const Run*> runs = runs_;
+  for (const Run* run : input_.window->PendingRuns()) runs.push_back(run);
+  absl::flat_hash_map<std::string, std::string> cluster_of;
+  for (const v1::Intervention& old : input_.previous->interventions()) {
+    cluster_of[old.intervention_id()] = old.cluster();
+  }
+  const auto in_mode = [&](const Run& run, const std::string& intervention) {
+    const auto cluster = cluster_of.find(intervention);
+    const auto failed_in = failed_in_.find(run.sequence);
+    return cluster != cluster_of.end() && failed_in != failed_in_.end() &&
+           cluster->second == ClusterName(failed_in->second);
+  };
+  const auto effects =
+      evaluate::MeasureEffects(runs, in_mode, input_.watermark);
+  for (const v1::Intervention& old : input_.previous->interventions()) {
+    v1::Intervention& intervention = *output_.state.add_interventions();
+    intervention = old;
+    if (const auto effect = effects.find(old.intervention_id());
+        effect != effects.end()) {
+      *intervention.mutable_effect() = effect->second;
+    }
+  }
+  return absl::StrFormat("%d interventions seen in exposures", effects.size());
+}
+
+absl::StatusOr<std::vector<v1::Trace>> Workspace::ReadSample(
+    const std::vector<int32_t>& rows) const {
+  std::vector<int32_t> sample = rows;
+  base::Random random(base::Mix64(input_.config.seed()) + input_.tick);
+  random.Shuffle(&sample);
+  sample.resize(std::min(sample.size(), kSampleTraces));
+  std::sort(sample.begin(), sample.end());
+  std::vector<v1::Trace> traces;
+  traces.reserve(sample.size());
+  for (const int32_t row : sample) {
+    FAULTLINE_ASSIGN_OR_RETURN(traces.emplace_back(),
+                               input_.read_trace(runs_[row]->sequence));
+  }
+  return traces;
+}
+
+absl::StatusOr<std::string> Workspace::PlanInterventions() {
+  std::vector<const Candidate*> acting;
+  for (const Candidate& candidate : candidates_) {
+    if (candidate.value.status() == v1::Cluster::STATUS_STABLE) {
+      acting.push_back(&candidate);
+    }
+  }
+  intervene::PlanInput plan;
+  std::vector<v1::Trace> successes;
+  if (!acting.empty()) {
+    FAULTLINE_ASSIGN_OR_RETURN(successes, ReadSample(success_rows_));
+  }
+  // Traces of each acting cluster; the contexts point into them.
+  std::vector<std::vector<v1::Trace>> members;
+  std::vector<std::vector<v1::Trace>> region_successes;
+  members.reserve(acting.size());
+  region_successes.reserve(acting.size());
+  for (const Candidate* candidate : acting) {
+    std::vector<int32_t> passed;
+    for (const int32_t row : candidate->region) {
+      if (!runs_[row]->failed()) passed.push_back(row);
+    }
+    FAULTLINE_ASSIGN_OR_RETURN(members.emplace_back(),
+                               ReadSample(candidate->members));
+    FAULTLINE_ASSIGN_OR_RETURN(region_successes.emplace_back(),
+                               ReadSample(passed));
+    intervene::ProposalContext& context = plan.contexts.emplace_back();
+    context.cluster = &candidate->value;
+    for (const v1::Trace& trace : members.back()) {
+      context.member_traces.push_back(&trace);
+    }
+    // Neighbours in the region first, then successes at large.
+    std::set<std::string> seen;
+    for (const auto* traces : {&region_successes.back(), &successes}) {
+      for (const v1::Trace& trace : *traces) {
+        if (seen.insert(trace.trace_id()).second) {
+          context.success_traces.push_back(&trace);
+        }
+      }
+    }
+    context.runs = runs_;
+    context.discovery = discovery_;
+    context.names = &input_.window->names();
+  }
+  plan.interventions.assign(output_.state.interventions().begin(),
+                            output_.state.interventions().end());
+  plan.reviews = input_.reviews;
+  plan.config = input_.config;
+  plan.project = input_.project;
+  plan.tick = input_.tick;
+  plan.seed = base::Mix64(input_.config.seed() + 1) ^ input_.tick;
+  plan.now = input_.now;
+  const std::vector<v1::Intervention> planned = intervene::Plan(plan);
+  output_.state.clear_interventions();
+  size_t active = 0;
+  for (const v1::Intervention& intervention : planned) {
+    *output_.state.add_interventions() = intervention;
+    active += intervene::IsActive(intervention.status()) ? 1 : 0;
+  }
+  return absl::StrFormat("%d interventions, %d active", planned.size(), active);
+}
+
+absl::StatusOr<std::string> Workspace::CompilePolicy() {
+  std::vector<const v1::Intervention*> active;
+  for (const v1::Intervention& intervention : output_.state.interventions()) {
+    if (intervene::IsActive(intervention.status())) {
+      active.push_back(&intervention);
+    }
+  }
+  output_.policy =
+      policy::CompilePolicy(active, *input_.previous_policy, input_.config,
+                            input_.project, input_.tick, input_.now);
+  // The policy names the tick that its interventions started in.
+  for (v1::Intervention& intervention :
+       *output_.state.mutable_interventions()) {
+    if (intervene::IsActive(intervention.status()) &&
+        intervention.start_tick() == 0) {
+      intervention.set_start_tick(input_.tick);
+    }
+  }
+  return absl::StrFormat("version %d, %d rules", output_.policy.version(),
+                         output_.policy.rules_size());
+}
+
+}  // namespace
+
+absl::StatusOr<TickOutput> ComputeTick(const TickInput& input) {
+  return Workspace(input).Compute();
+}
+
+std::string StateDigest(const v1::TickState& state) {
+  v1::TickState canonical = state;
+  canonical.mutable_tick()->clear_digest();
+  canonical.mutable_tick()->clear_stages();
+  return base::MessageDigest(canonical);
+}
+
+}  // namespace faultline::slowloop
