@@ -1,0 +1,110 @@
+#include "lib/slowloop/run_window.h"
+
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace faultline::slowloop {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+v1::LogRecord TraceRecord(uint64_t sequence, const std::string& id,
+                          v1::Outcome outcome) {
+  v1::LogRecord record;
+  record.set_sequence(sequence);
+  record.mutable_trace()->set_trace_id(id);
+  record.mutable_trace()->mutable_start_time()->set_seconds(1'800'000'000);
+  record.mutable_trace()->mutable_evaluation()->set_outcome(outcome);
+  return record;
+}
+
+v1::LogRecord LateOutcome(uint64_t sequence, const std::string& id,
+                          v1::Outcome outcome) {
+  v1::LogRecord record;
+  record.set_sequence(sequence);
+  record.mutable_outcome()->set_trace_id(id);
+  record.mutable_outcome()->mutable_evaluation()->set_outcome(outcome);
+  return record;
+}
+
+std::vector<std::string> Ids(const std::vector<const embedding::Run*>& runs) {
+  std::vector<std::string> ids;
+  for (const embedding::Run* run : runs) ids.push_back(run->trace_id);
+  return ids;
+}
+
+TEST(RunWindowTest, OrdersRunsByTraceIdWhateverTheirArrival) {
+  RunWindow window({});
+  window.Apply(TraceRecord(1, "c", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "a", v1::OUTCOME_PASS));
+  window.Apply(TraceRecord(3, "b", v1::OUTCOME_ERROR));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("a", "b", "c"));
+}
+
+TEST(RunWindowTest, RunWithoutOutcomeWaitsForIt) {
+  RunWindow window({});
+  window.Apply(TraceRecord(1, "a", v1::OUTCOME_UNSPECIFIED));
+  EXPECT_THAT(window.KnownRuns(), IsEmpty());
+  EXPECT_THAT(Ids(window.PendingRuns()), ElementsAre("a"));
+  window.Apply(LateOutcome(2, "a", v1::OUTCOME_FAIL));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+  EXPECT_THAT(window.PendingRuns(), IsEmpty());
+}
+
+TEST(RunWindowTest, OutcomeMayComeBeforeItsTrace) {
+  RunWindow window({});
+  window.Apply(LateOutcome(1, "a", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "a", v1::OUTCOME_UNSPECIFIED));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+}
+
+TEST(RunWindowTest, LaterOutcomeReplacesAnEarlierOne) {
+  RunWindow window({});
+  window.Apply(TraceRecord(1, "a", v1::OUTCOME_PASS));
+  window.Apply(LateOutcome(2, "a", v1::OUTCOME_FAIL));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+}
+
+TEST(RunWindowTest, EachOutcomeKeepsItsLatestRuns) {
+  RunWindow::Capacity capacity;
+  capacity.failures = 2;
+  capacity.successes = 1;
+  RunWindow window(capacity);
+  window.Apply(TraceRecord(1, "f1", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "s1", v1::OUTCOME_PASS));
+  window.Apply(TraceRecord(3, "f2", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(4, "f3", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(5, "s2", v1::OUTCOME_PASS));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("f2", "f3", "s2"));
+  // An outcome of a run that has left changes nothing.
+  window.Apply(LateOutcome(6, "f1", v1::OUTCOME_PASS));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("f2", "f3", "s2"));
+}
+
+TEST(RunWindowTest, SmallerCapacityEvictsAtOnce) {
+  RunWindow window({});
+  window.Apply(TraceRecord(1, "a", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "b", v1::OUTCOME_FAIL));
+  RunWindow::Capacity capacity;
+  capacity.failures = 1;
+  window.SetCapacity(capacity);
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("b"));
+}
+
+TEST(RunWindowTest, OtherRecordsAreIgnored) {
+  RunWindow window({});
+  v1::LogRecord review;
+  review.set_sequence(1);
+  review.mutable_review()->set_intervention_id("x");
+  window.Apply(review);
+  EXPECT_THAT(window.KnownRuns(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace faultline::slowloop

@@ -1,0 +1,249 @@
+#include "lib/slowloop/slow_loop.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "lib/base/random.h"
+#include "lib/slowloop/tick.h"
+#include "lib/store/memory_store.h"
+#include "tests/fakes/fake_clock.h"
+#include "tests/fakes/fault_store.h"
+#include "tests/support/status_matchers.h"
+
+namespace faultline::slowloop {
+namespace {
+
+using ::testing::Ge;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr char kProject[] = "p";
+
+// Runs of two agents. Four in five runs of `weak` on tasks of region `north`
+// call a tool with a bad argument and fail; every other run fails one time in
+// ten for no visible reason.
+v1::Trace MakeTrace(int i, base::Random* random) {
+  const bool north = random->Bernoulli(0.4);
+  const bool weak = random->Bernoulli(0.5);
+  const bool planted = north && weak && random->Bernoulli(0.8);
+  v1::Trace trace;
+  trace.set_trace_id(absl::StrCat("run-", i));
+  trace.mutable_start_time()->set_seconds(1'800'000'000 + i);
+  trace.mutable_task()->set_type("lookup");
+  (*trace.mutable_task()->mutable_labels())["region"] =
+      north ? "north" : "south";
+  trace.mutable_system()->set_model(weak ? "weak" : "strong");
+  v1::Decision& route = *trace.add_decisions();
+  route.set_kind(v1::Decision::KIND_ROUTE);
+  route.add_candidates()->set_name("weak");
+  route.add_candidates()->set_name("strong");
+  route.set_chosen(weak ? "weak" : "strong");
+  route.set_propensity(0.5);
+  const int calls = 1 + static_cast<int>(random->Below(3));
+  for (int c = 0; c < calls; ++c) {
+    trace.add_steps()->set_kind(v1::Step::KIND_LLM);
+    v1::Step& tool = *trace.add_steps();
+    tool.set_kind(v1::Step::KIND_TOOL);
+    tool.set_name(random->Bernoulli(0.5) ? "search" : "fetch");
+    tool.set_status(v1::Step::STATUS_OK);
+    tool.set_input("id-1");
+  }
+  if (planted) {
+    v1::Step& tool = *trace.add_steps();
+    tool.set_kind(v1::Step::KIND_TOOL);
+    tool.set_name("search");
+    tool.set_status(v1::Step::STATUS_ERROR);
+    tool.set_error_type("bad_argument");
+    tool.set_input("1");
+  }
+  trace.mutable_evaluation()->set_outcome(
+      planted || random->Bernoulli(0.1) ? v1::OUTCOME_FAIL : v1::OUTCOME_PASS);
+  return trace;
+}
+
+// A log, a board and a loop over one store.
+class Fixture {
+ public:
+  explicit Fixture(store::KeyValueStore* store, int threads = 2)
+      : store_(store) {
+    log_ = *trace::TraceLog::Create({}, store, &clock_);
+    Open(threads);
+  }
+
+  void Open(int threads) {
+    loop_.reset();
+    board_ = *policy::PolicyBoard::Create(store_, &clock_);
+    SlowLoop::Options options;
+    options.embedder.dimension = 128;
+    options.threads = threads;
+    loop_ = *SlowLoop::Create(kProject, options,
+                              {log_.get(), store_, board_.get(), &clock_});
+  }
+
+  void Append(int first, int last, uint64_t seed = 5) {
+    base::Random random(seed);
+    std::vector<v1::LogRecord> records;
+    for (int i = 0; i < last; ++i) {
+      v1::Trace trace = MakeTrace(i, &random);
+      if (i < first) continue;
+      *records.emplace_back().mutable_trace() = std::move(trace);
+    }
+    ASSERT_OK(log_->AppendAndWait(kProject, std::move(records)));
+  }
+
+  void Append(v1::LogRecord record) {
+    ASSERT_OK(log_->AppendAndWait(kProject, {std::move(record)}));
+  }
+
+  SlowLoop& loop() { return *loop_; }
+  policy::PolicyBoard& board() { return *board_; }
+  fakes::FakeClock& clock() { return clock_; }
+
+ private:
+  store::KeyValueStore* const store_;
+  fakes::FakeClock clock_;
+  std::unique_ptr<trace::TraceLog> log_;
+  std::unique_ptr<policy::PolicyBoard> board_;
+  std::unique_ptr<SlowLoop> loop_;
+};
+
+TEST(SlowLoopTest, TickOverAnEmptyLogFindsNothing) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
+  EXPECT_EQ(tick.tick(), 1);
+  EXPECT_EQ(tick.watermark(), 0);
+  EXPECT_EQ(tick.clusters(), 0);
+  EXPECT_EQ(tick.policy_version(), 0);
+  EXPECT_THAT(tick.stages(), Not(IsEmpty()));
+}
+
+TEST(SlowLoopTest, PlantedModeIsFoundConfirmedAndKeepsItsIdentity) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  fixture.Append(0, 1500);
+  ASSERT_OK_AND_ASSIGN(const v1::Tick first, fixture.loop().RunOnce());
+  ASSERT_THAT(first.stable_clusters(), Ge(1));
+  const auto stable = [&] {
+    std::vector<std::string> ids;
+    for (const auto& cluster : fixture.loop().Snapshot()->state.clusters()) {
+      if (cluster.status() == v1::Cluster::STATUS_STABLE) {
+        ids.push_back(cluster.cluster_id());
+      }
+    }
+    return ids;
+  };
+  const std::vector<std::string> before = stable();
+  fixture.clock().Advance(absl::Minutes(1));
+  fixture.Append(1500, 2000);
+  ASSERT_OK(fixture.loop().RunOnce());
+  EXPECT_THAT(stable(), ::testing::IsSupersetOf(before));
+}
+
+TEST(SlowLoopTest, ApprovedInterventionReachesThePolicy) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  fixture.Append(0, 2500);
+  ASSERT_OK(fixture.loop().RunOnce());
+  const auto proposed = fixture.loop().Snapshot()->state.interventions();
+  ASSERT_THAT(proposed, Not(IsEmpty()));
+  EXPECT_EQ(proposed[0].status(), v1::Intervention::STATUS_PROPOSED);
+  EXPECT_EQ(fixture.board().Current(kProject)->policy().version(), 0);
+
+  v1::LogRecord review;
+  review.mutable_review()->set_intervention_id(proposed[0].intervention_id());
+  review.mutable_review()->set_decision(
+      v1::InterventionReview::DECISION_APPROVE);
+  review.mutable_review()->set_reviewer("ada");
+  fixture.Append(review);
+  ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
+  EXPECT_EQ(tick.trials(), 1);
+  EXPECT_EQ(tick.policy_version(), 1);
+  const v1::Policy policy = fixture.board().Current(kProject)->policy();
+  ASSERT_THAT(policy.rules(), SizeIs(1));
+  EXPECT_EQ(policy.rules(0).intervention_id(), proposed[0].intervention_id());
+
+  // The review acts once; an unchanged policy keeps its version.
+  ASSERT_OK_AND_ASSIGN(const v1::Tick next, fixture.loop().RunOnce());
+  EXPECT_EQ(next.policy_version(), 1);
+}
+
+TEST(SlowLoopTest, DigestDependsOnNeitherThreadsNorRestarts) {
+  std::vector<std::vector<std::string>> digests;
+  for (const bool restart : {false, true}) {
+    const auto store = store::MakeMemoryStore();
+    Fixture fixture(store.get(), restart ? 1 : 2);
+    std::vector<std::string>& run = digests.emplace_back();
+    for (int tick = 0; tick < 3; ++tick) {
+      fixture.Append(tick * 600, (tick + 1) * 600);
+      if (restart) fixture.Open(1);
+      ASSERT_OK_AND_ASSIGN(const v1::Tick done, fixture.loop().RunOnce());
+      run.push_back(done.digest());
+      fixture.clock().Advance(absl::Minutes(1));
+    }
+  }
+  EXPECT_EQ(digests[0], digests[1]);
+}
+
+TEST(SlowLoopTest, FailedWriteLeavesTheLastTickInForce) {
+  const auto memory = store::MakeMemoryStore();
+  fakes::FaultStore store(memory.get());
+  Fixture fixture(&store);
+  fixture.Append(0, 600);
+  ASSERT_OK_AND_ASSIGN(const v1::Tick first, fixture.loop().RunOnce());
+  fixture.Append(600, 800);
+  store.FailWrites(1);
+  EXPECT_THAT(fixture.loop().RunOnce(), Not(testing::IsOk()));
+  EXPECT_EQ(fixture.loop().Snapshot()->state.tick().tick(), first.tick());
+  ASSERT_OK_AND_ASSIGN(const v1::Tick second, fixture.loop().RunOnce());
+  EXPECT_EQ(second.tick(), first.tick() + 1);
+  EXPECT_EQ(second.watermark(), 800);
+}
+
+TEST(SlowLoopTest, RecordedSettingsApplyFromTheNextTick) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  fixture.Append(0, 1500);
+  v1::LogRecord config;
+  config.mutable_config()->set_max_failures(100);
+  config.mutable_config()->set_max_successes(100);
+  fixture.Append(config);
+  ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
+  EXPECT_EQ(tick.runs(), 200);
+  EXPECT_EQ(fixture.loop().Snapshot()->state.config().max_failures(), 100);
+}
+
+TEST(SlowLoopTest, TicksAreListedLatestFirst) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  for (int i = 0; i < 3; ++i) ASSERT_OK(fixture.loop().RunOnce());
+  ASSERT_OK_AND_ASSIGN(const std::vector<v1::Tick> two,
+                       fixture.loop().Ticks(0, 2));
+  ASSERT_THAT(two, SizeIs(2));
+  EXPECT_EQ(two[0].tick(), 3);
+  EXPECT_EQ(two[1].tick(), 2);
+  ASSERT_OK_AND_ASSIGN(const std::vector<v1::Tick> rest,
+                       fixture.loop().Ticks(2, 10));
+  ASSERT_THAT(rest, SizeIs(1));
+  EXPECT_EQ(rest[0].tick(), 1);
+}
+
+TEST(SlowLoopTest, EpochBeginsWhenThereIsEnoughToCount) {
+  const auto store = store::MakeMemoryStore();
+  Fixture fixture(store.get());
+  fixture.Append(0, 20);
+  ASSERT_OK(fixture.loop().RunOnce());
+  EXPECT_EQ(fixture.loop().Snapshot()->embedder->epoch(), 0);
+  fixture.Append(20, 400);
+  ASSERT_OK(fixture.loop().RunOnce());
+  EXPECT_EQ(fixture.loop().Snapshot()->embedder->epoch(), 1);
+}
+
+}  // namespace
+}  // namespace faultline::slowloop
