@@ -1,0 +1,85 @@
+#include "tests/bench/child_process.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
+
+namespace faultline::bench {
+namespace {
+
+// Reads lines until one ends in a port. Leaves the descriptor open, so that
+// the child can go on writing.
+int ReadPort(int from) {
+  std::string line;
+  char c = 0;
+  while (read(from, &c, 1) == 1) {
+    if (c != '\n') {
+      line.push_back(c);
+      continue;
+    }
+    const size_t digits = line.find_last_not_of("0123456789") + 1;
+    int port = 0;
+    if (absl::SimpleAtoi(absl::string_view(line).substr(digits), &port) &&
+        (digits == 0 || line[digits - 1] == ':')) {
+      return port;
+    }
+    line.clear();
+  }
+  std::fprintf(stderr, "child_process: the server did not come up\n");
+  exit(1);
+}
+
+}  // namespace
+
+ChildProcess ChildProcess::Fork(const std::function<void(int ready)>& serve) {
+  int ends[2];
+  if (pipe(ends) != 0) abort();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    close(ends[0]);
+    serve(ends[1]);
+    _exit(0);
+  }
+  close(ends[1]);
+  return ChildProcess(pid, ReadPort(ends[0]));
+}
+
+ChildProcess ChildProcess::Exec(const std::vector<std::string>& command) {
+  return Fork([&](int ready) {
+    dup2(ready, STDOUT_FILENO);
+    std::vector<char*> arguments;
+    for (const std::string& word : command) {
+      arguments.push_back(const_cast<char*>(word.c_str()));
+    }
+    arguments.push_back(nullptr);
+    execv(arguments[0], arguments.data());
+    std::perror(arguments[0]);
+  });
+}
+
+ChildProcess::~ChildProcess() {
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+}
+
+std::string MakeTemporaryDirectory() {
+  std::string path =
+      (std::filesystem::temp_directory_path() / "faultline-bench-XXXXXX")
+          .string();
+  if (mkdtemp(path.data()) == nullptr) abort();
+  return path;
+}
+
+void RemoveDirectory(const std::string& path) {
+  std::error_code ignored;
+  std::filesystem::remove_all(path, ignored);
+}
+
+}  // namespace faultline::bench
