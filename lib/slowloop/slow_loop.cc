@@ -21,14 +21,22 @@ using store::Family;
 
 // Keys in Family::kTicks: (project, "state") for the state that the last tick
 // left, (project, "tick", number) for the report of each.
+std::string Key(absl::string_view project, absl::string_view kind) {
+  std::string key;
+  store::AppendText(project, &key);
+  store::AppendText(kind, &key);
+  return key;
+}
 std::string StateKey(absl::string_view project) {
-  return store::OrderedKey().Text(project).Text("state").bytes();
+  return Key(project, "state");
 }
 std::string TickPrefix(absl::string_view project) {
-  return store::OrderedKey().Text(project).Text("tick").bytes();
+  return Key(project, "tick");
 }
 std::string TickKey(absl::string_view project, uint64_t tick) {
-  return store::OrderedKey().Text(project).Text("tick").Number(tick).bytes();
+  std::string key = TickPrefix(project);
+  store::AppendNumber(tick, &key);
+  return key;
 }
 
 std::shared_ptr<const TickSnapshot> MakeSnapshot(

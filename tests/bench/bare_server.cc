@@ -167,7 +167,7 @@ class PolicyService : public v1::PolicyService::WithRawCallbackMethod_GetPolicy<
 }  // namespace
 
 void RunBareServer(const std::string& directory, int ready) {
-  const auto store = store::OpenRocksStore(directory);
+  const auto store = store::RocksStore::Open({}, directory);
   if (!store.ok()) abort();
   Committer committer(store->get());
   IngestService ingest(&committer);

@@ -114,8 +114,8 @@ class Fixture {
 };
 
 TEST(SlowLoopTest, TickOverAnEmptyLogFindsNothing) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
   EXPECT_EQ(tick.tick(), 1);
   EXPECT_EQ(tick.watermark(), 0);
@@ -125,8 +125,8 @@ TEST(SlowLoopTest, TickOverAnEmptyLogFindsNothing) {
 }
 
 TEST(SlowLoopTest, PlantedModeIsFoundConfirmedAndKeepsItsIdentity) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   fixture.Append(0, 1500);
   ASSERT_OK_AND_ASSIGN(const v1::Tick first, fixture.loop().RunOnce());
   ASSERT_THAT(first.stable_clusters(), Ge(1));
@@ -147,8 +147,8 @@ TEST(SlowLoopTest, PlantedModeIsFoundConfirmedAndKeepsItsIdentity) {
 }
 
 TEST(SlowLoopTest, ApprovedInterventionReachesThePolicy) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   fixture.Append(0, 2500);
   ASSERT_OK(fixture.loop().RunOnce());
   const auto proposed = fixture.loop().Snapshot()->state.interventions();
@@ -177,8 +177,8 @@ TEST(SlowLoopTest, ApprovedInterventionReachesThePolicy) {
 TEST(SlowLoopTest, DigestDependsOnNeitherThreadsNorRestarts) {
   std::vector<std::vector<std::string>> digests;
   for (const bool restart : {false, true}) {
-    const auto store = store::MakeMemoryStore();
-    Fixture fixture(store.get(), restart ? 1 : 2);
+    store::MemoryStore store;
+    Fixture fixture(&store, restart ? 1 : 2);
     std::vector<std::string>& run = digests.emplace_back();
     for (int tick = 0; tick < 3; ++tick) {
       fixture.Append(tick * 600, (tick + 1) * 600);
@@ -192,13 +192,13 @@ TEST(SlowLoopTest, DigestDependsOnNeitherThreadsNorRestarts) {
 }
 
 TEST(SlowLoopTest, FailedWriteLeavesTheLastTickInForce) {
-  const auto memory = store::MakeMemoryStore();
-  fakes::FaultStore store(memory.get());
+  store::MemoryStore memory;
+  fakes::FaultStore store(&memory);
   Fixture fixture(&store);
   fixture.Append(0, 600);
   ASSERT_OK_AND_ASSIGN(const v1::Tick first, fixture.loop().RunOnce());
   fixture.Append(600, 800);
-  store.FailWrites(1);
+  store.FailWrites(0, 1, fakes::FaultStore::Fault::kBeforeApplying);
   EXPECT_THAT(fixture.loop().RunOnce(), Not(testing::IsOk()));
   EXPECT_EQ(fixture.loop().Snapshot()->state.tick().tick(), first.tick());
   ASSERT_OK_AND_ASSIGN(const v1::Tick second, fixture.loop().RunOnce());
@@ -207,8 +207,8 @@ TEST(SlowLoopTest, FailedWriteLeavesTheLastTickInForce) {
 }
 
 TEST(SlowLoopTest, RecordedSettingsApplyFromTheNextTick) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   fixture.Append(0, 1500);
   v1::LogRecord config;
   config.mutable_config()->set_max_failures(100);
@@ -220,8 +220,8 @@ TEST(SlowLoopTest, RecordedSettingsApplyFromTheNextTick) {
 }
 
 TEST(SlowLoopTest, TicksAreListedLatestFirst) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   for (int i = 0; i < 3; ++i) ASSERT_OK(fixture.loop().RunOnce());
   ASSERT_OK_AND_ASSIGN(const std::vector<v1::Tick> two,
                        fixture.loop().Ticks(0, 2));
@@ -235,8 +235,8 @@ TEST(SlowLoopTest, TicksAreListedLatestFirst) {
 }
 
 TEST(SlowLoopTest, EpochBeginsWhenThereIsEnoughToCount) {
-  const auto store = store::MakeMemoryStore();
-  Fixture fixture(store.get());
+  store::MemoryStore store;
+  Fixture fixture(&store);
   fixture.Append(0, 20);
   ASSERT_OK(fixture.loop().RunOnce());
   EXPECT_EQ(fixture.loop().Snapshot()->embedder->epoch(), 0);
