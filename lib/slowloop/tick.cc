@@ -16,6 +16,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/cluster/cluster_tracker.h"
 #include "lib/cluster/clusterer.h"
+#include "lib/cluster/enrichment.h"
 #include "lib/cluster/mode.h"
 #include "lib/diagnose/diagnoser.h"
 #include "lib/evaluate/effects.h"
@@ -410,14 +411,14 @@ absl::Status Workspace::TestView(v1::View view) {
   };
 
   // Position of each discovery run among the reference points.
-  std::vector<int32_t> label(discovery_rows_.size(), -2);
+  std::vector<int32_t> label(discovery_rows_.size(), cluster::kSuccess);
   absl::flat_hash_map<int32_t, size_t> position;
   std::vector<uint64_t> discovery_cell;
   std::vector<bool> discovery_failed;
   for (size_t i = 0; i < discovery_rows_.size(); ++i) {
     const int32_t row = discovery_rows_[i];
     position[row] = i;
-    if (runs_[row]->failed()) label[i] = -1;
+    if (runs_[row]->failed()) label[i] = cluster::kOtherFailure;
     discovery_cell.push_back(cell(row));
     discovery_failed.push_back(runs_[row]->failed());
   }
