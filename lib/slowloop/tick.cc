@@ -4,7 +4,6 @@
 #include <cmath>
 #include <map>
 #include <set>
-#include <thread>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -22,6 +21,7 @@
 #include "lib/evaluate/effects.h"
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
+#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::slowloop {
@@ -47,6 +47,8 @@ constexpr uint64_t kMinRunsToRefute = 50;
 constexpr size_t kSampleTraces = 200;
 // Successes whose neighbourhood is looked up to delimit the regions.
 constexpr size_t kMaxRegionSuccesses = 20000;
+// Runs that one task embeds.
+constexpr size_t kEmbedBlock = 256;
 
 // Vectors as rows.
 struct Matrix {
@@ -243,19 +245,13 @@ void Workspace::EmbedInto(Map map, const embedding::ContrastWeights* contrast,
                           const std::vector<int32_t>& rows, Matrix* out) const {
   out->dimension = output_.embedder->dimension();
   out->values.resize(rows.size() * out->dimension);
-  const auto embed = [&](size_t first, size_t last) {
-    for (size_t i = first; i < last; ++i) {
+  const size_t blocks = (rows.size() + kEmbedBlock - 1) / kEmbedBlock;
+  space::ParallelFor(blocks, input_.threads, [&](size_t block) {
+    const size_t last = std::min(rows.size(), (block + 1) * kEmbedBlock);
+    for (size_t i = block * kEmbedBlock; i < last; ++i) {
       output_.embedder->Embed(*runs_[rows[i]], map, contrast, out->row(i));
     }
-  };
-  const size_t parts = std::max(1, input_.threads);
-  std::vector<std::thread> threads;
-  for (size_t part = 1; part < parts; ++part) {
-    threads.emplace_back(embed, rows.size() * part / parts,
-                         rows.size() * (part + 1) / parts);
-  }
-  embed(0, rows.size() / parts);
-  for (std::thread& thread : threads) thread.join();
+  });
 }
 
 absl::StatusOr<std::string> Workspace::EmbedRuns() {
