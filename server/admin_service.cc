@@ -1,0 +1,230 @@
+#include "server/admin_service.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "faultline/v1/admin_service.grpc.pb.h"
+#include "lib/base/status_macros.h"
+#include "server/deferred_unary.h"
+#include "server/page_token.h"
+#include "server/request_check.h"
+#include "server/resource_name.h"
+#include "server/server_options.h"
+
+namespace faultline::server {
+namespace {
+
+using grpc::CallbackServerContext;
+using grpc::ServerUnaryReactor;
+
+constexpr size_t kDefaultPageSize = 20;
+constexpr int kMaxFields = 64;
+
+// Resident memory of this process; 0 where the system does not say.
+uint64_t ResidentBytes() {
+  std::ifstream statm("/proc/self/statm");
+  uint64_t total = 0, resident = 0;
+  statm >> total >> resident;
+  return statm ? resident * sysconf(_SC_PAGESIZE) : 0;
+}
+
+// Names of the fields that `config` sets.
+std::vector<std::string> SetFields(const v1::ProjectConfig& config) {
+  std::vector<const google::protobuf::FieldDescriptor*> fields;
+  v1::ProjectConfig::GetReflection()->ListFields(config, &fields);
+  std::vector<std::string> names;
+  for (const auto* field : fields) names.push_back(field->name());
+  return names;
+}
+
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  AdminService(const ingest::Ingestor* ingestor, const trace::TraceLog* log,
+               const policy::PolicyBoard* board, Projects* projects,
+               WorkerPool* pool, const base::Clock* clock)
+      : ingestor_(ingestor),
+        log_(log),
+        board_(board),
+        projects_(projects),
+        pool_(pool),
+        start_time_(clock->Now()) {}
+
+  ServerUnaryReactor* GetStatus(CallbackServerContext* context,
+                                const v1::GetStatusRequest* request,
+                                v1::GetStatusResponse* response) override {
+    return FinishNow(context, response, Status(*request));
+  }
+
+  ServerUnaryReactor* TriggerTick(CallbackServerContext* context,
+                                  const v1::TriggerTickRequest* request,
+                                  v1::TriggerTickResponse* response) override {
+    using Deferred = DeferredUnary<v1::TriggerTickResponse>;
+    return Deferred::Start(context, response, [&](Deferred::Reply reply) {
+      const absl::StatusOr<std::string> project =
+          ParseProjectName("parent", request->parent());
+      if (!project.ok()) return reply(project.status());
+      projects_->TriggerTick(*project, [reply](absl::StatusOr<v1::Tick> tick) {
+        if (!tick.ok()) return reply(tick.status());
+        v1::TriggerTickResponse done;
+        *done.mutable_tick() = *std::move(tick);
+        reply(std::move(done));
+      });
+    });
+  }
+
+  ServerUnaryReactor* ListTicks(CallbackServerContext* context,
+                                const v1::ListTicksRequest* request,
+                                v1::ListTicksResponse* response) override {
+    return FinishOn<v1::ListTicksRequest, v1::ListTicksResponse>(
+        pool_, context, request, response,
+        [this](const v1::ListTicksRequest& asked) { return Ticks(asked); });
+  }
+
+  ServerUnaryReactor* GetConfig(CallbackServerContext* context,
+                                const v1::GetConfigRequest* request,
+                                v1::GetConfigResponse* response) override {
+    return FinishNow(context, response, ReadConfig(*request));
+  }
+
+  ServerUnaryReactor* UpdateConfig(
+      CallbackServerContext* context, const v1::UpdateConfigRequest* request,
+      v1::UpdateConfigResponse* response) override {
+    return FinishOn<v1::UpdateConfigRequest, v1::UpdateConfigResponse>(
+        pool_, context, request, response,
+        [this](const v1::UpdateConfigRequest& asked) {
+          return ChangeConfig(asked);
+        });
+  }
+
+ private:
+  absl::StatusOr<v1::GetStatusResponse> Status(
+      const v1::GetStatusRequest& request) {
+    v1::GetStatusResponse response;
+    response.set_version(std::string(ServerVersion()));
+    *response.mutable_start_time() =
+        google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
+            absl::ToUnixNanos(start_time_));
+    response.set_resident_bytes(ResidentBytes());
+    std::vector<std::string> names;
+    if (request.parent().empty()) {
+      names = projects_->Names();
+    } else {
+      FAULTLINE_ASSIGN_OR_RETURN(names.emplace_back(),
+                                 ParseProjectName("parent", request.parent()));
+    }
+    for (const std::string& name : names) {
+      FAULTLINE_ASSIGN_OR_RETURN(*response.add_projects(), Describe(name));
+    }
+    return response;
+  }
+
+  absl::StatusOr<v1::GetStatusResponse::Project> Describe(
+      const std::string& name) {
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot, projects_->Snapshot(name));
+    const ingest::Ingestor::Counters counters = ingestor_->GetCounters(name);
+    const v1::TickState& state = snapshot->state;
+    v1::GetStatusResponse::Project project;
+    project.set_name(MakeProjectName(name));
+    project.set_durable_sequence(log_->LastSequence(name));
+    project.set_indexed_sequence(counters.indexed_sequence);
+    project.set_traces(counters.traces);
+    project.set_failures(counters.failures);
+    project.set_rejected(counters.rejected);
+    project.set_duplicates(counters.duplicates);
+    project.set_embedding_epoch(counters.embedding_epoch);
+    project.set_policy_version(board_->Current(name)->policy().version());
+    project.set_last_tick(state.tick().tick());
+    if (state.tick().has_start_time()) {
+      *project.mutable_last_tick_time() = state.tick().start_time();
+    }
+    for (const v1::Cluster& cluster : state.clusters()) {
+      ++(*project
+              .mutable_clusters())[v1::Cluster::Status_Name(cluster.status())];
+    }
+    for (const v1::Intervention& intervention : state.interventions()) {
+      ++(*project.mutable_interventions())[v1::Intervention::Status_Name(
+          intervention.status())];
+    }
+    return project;
+  }
+
+  absl::StatusOr<v1::ListTicksResponse> Ticks(
+      const v1::ListTicksRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    const std::string scope = absl::StrCat("ticks/", project);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const Page page, ParsePage(scope, request.page_size(), kDefaultPageSize,
+                                   request.page_token()));
+    FAULTLINE_ASSIGN_OR_RETURN(const slowloop::SlowLoop* loop,
+                               projects_->Open(project));
+    // One more tells whether there is a next page.
+    FAULTLINE_ASSIGN_OR_RETURN(
+        std::vector<v1::Tick> ticks,
+        loop->Ticks(page.position, static_cast<int>(page.size) + 1));
+    v1::ListTicksResponse response;
+    if (ticks.size() > page.size) {
+      ticks.pop_back();
+      response.set_next_page_token(MakePageToken(scope, ticks.back().tick()));
+    }
+    for (v1::Tick& tick : ticks) *response.add_ticks() = std::move(tick);
+    return response;
+  }
+
+  absl::StatusOr<v1::GetConfigResponse> ReadConfig(
+      const v1::GetConfigRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    FAULTLINE_ASSIGN_OR_RETURN(Projects::Config config,
+                               projects_->GetConfig(project));
+    v1::GetConfigResponse response;
+    *response.mutable_config() = std::move(config.config);
+    response.set_etag(std::move(config.etag));
+    return response;
+  }
+
+  absl::StatusOr<v1::UpdateConfigResponse> ChangeConfig(
+      const v1::UpdateConfigRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    std::vector<std::string> fields(request.update_mask().paths().begin(),
+                                    request.update_mask().paths().end());
+    if (fields.empty()) fields = SetFields(request.config());
+    FAULTLINE_RETURN_IF_ERROR(
+        CheckCount("config", static_cast<int>(fields.size()), 1, kMaxFields));
+    FAULTLINE_ASSIGN_OR_RETURN(
+        Projects::Config config,
+        projects_->UpdateConfig(project, request.config(), fields,
+                                request.etag()));
+    v1::UpdateConfigResponse response;
+    *response.mutable_config() = std::move(config.config);
+    response.set_etag(std::move(config.etag));
+    return response;
+  }
+
+  const ingest::Ingestor* const ingestor_;
+  const trace::TraceLog* const log_;
+  const policy::PolicyBoard* const board_;
+  Projects* const projects_;
+  WorkerPool* const pool_;
+  const absl::Time start_time_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> MakeAdminService(
+    const ingest::Ingestor* ingestor, const trace::TraceLog* log,
+    const policy::PolicyBoard* board, Projects* projects, WorkerPool* pool,
+    const base::Clock* clock) {
+  return std::make_unique<AdminService>(ingestor, log, board, projects, pool,
+                                        clock);
+}
+
+}  // namespace faultline::server

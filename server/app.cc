@@ -1,0 +1,201 @@
+#include "server/app.h"
+
+#include <glog/logging.h>
+#include <google/protobuf/util/time_util.h>
+#include <grpc/support/time.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/service_type.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "lib/base/status_macros.h"
+#include "lib/slowloop/slow_loop.h"
+#include "lib/store/rocks_store.h"
+#include "server/admin_service.h"
+#include "server/behavior_service.h"
+#include "server/cluster_service.h"
+#include "server/intervention_service.h"
+#include "server/policy_service.h"
+#include "server/trace_ingest_service.h"
+
+namespace faultline::server {
+namespace {
+
+constexpr int kWorkers = 2;
+constexpr size_t kMaxQueuedCalls = 1024;
+// Of one connection.
+constexpr int kMaxConcurrentStreams = 1024;
+constexpr int kKeepAliveMs = 60'000;
+constexpr int kKeepAliveTimeoutMs = 20'000;
+constexpr int kMinClientPingMs = 10'000;
+constexpr absl::Duration kWatchKeepAlive = absl::Seconds(15);
+
+embedding::Embedder::Options EmbedderOptions(const v1::ServerConfig& config) {
+  embedding::Embedder::Options options;
+  options.dimension = static_cast<int>(config.space().dimension());
+  return options;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<App>> App::Create(const v1::ServerConfig& config,
+                                                 const base::Clock* clock) {
+  std::unique_ptr<App> app(new App(config, clock));
+  FAULTLINE_RETURN_IF_ERROR(app->OpenStorage());
+  FAULTLINE_RETURN_IF_ERROR(app->OpenProjects());
+  FAULTLINE_RETURN_IF_ERROR(app->Listen());
+  return app;
+}
+
+App::App(const v1::ServerConfig& config, const base::Clock* clock)
+    : config_(config), clock_(clock), observer_(clock) {}
+
+App::~App() { Stop(); }
+
+std::string App::address() const {
+  const std::string& listen = config_.listen_address();
+  return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port_);
+}
+
+absl::Status App::OpenStorage() {
+  FAULTLINE_ASSIGN_OR_RETURN(
+      store_, store::RocksStore::Open(store::RocksStore::Options(),
+                                      config_.data_dir()));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      log_, trace::TraceLog::Create(trace::TraceLog::Options(), store_.get(),
+                                    clock_));
+  FAULTLINE_ASSIGN_OR_RETURN(trace::TraceValidator validator,
+                             trace::TraceValidator::Create(config_.limits()));
+  validator_ = std::make_unique<trace::TraceValidator>(std::move(validator));
+  FAULTLINE_ASSIGN_OR_RETURN(board_,
+                             policy::PolicyBoard::Create(store_.get(), clock_));
+  return absl::OkStatus();
+}
+
+absl::Status App::OpenProjects() {
+  ingest::Ingestor::Options ingest;
+  ingest.embedder = EmbedderOptions(config_);
+  ingest.space.exact_limit = config_.space().exact_limit();
+  FAULTLINE_ASSIGN_OR_RETURN(
+      ingestor_,
+      ingest::Ingestor::Create(ingest, log_.get(), validator_.get(), clock_));
+
+  slowloop::SlowLoop::Options loop;
+  loop.embedder = ingest.embedder;
+  loop.defaults = config_.default_project();
+  loop.on_new_epoch = [this](
+                          absl::string_view project,
+                          std::shared_ptr<const embedding::Embedder> embedder) {
+    ingestor_->SetEmbedder(project, std::move(embedder));
+  };
+  const slowloop::SlowLoop::Dependencies dependencies = {
+      log_.get(), store_.get(), board_.get(), clock_};
+  FAULTLINE_ASSIGN_OR_RETURN(
+      projects_, Projects::Create(
+                     [loop, dependencies](absl::string_view project) {
+                       return slowloop::SlowLoop::Create(project, loop,
+                                                         dependencies);
+                     },
+                     config_.default_project(), log_.get(), clock_));
+  return absl::OkStatus();
+}
+
+absl::Status App::Listen() {
+  pool_ = std::make_unique<WorkerPool>(kWorkers, kMaxQueuedCalls);
+  services_.push_back(MakeTraceIngestService(ingestor_.get(), projects_.get(),
+                                             &streams_, pool_.get(),
+                                             config_.stream_window()));
+  services_.push_back(MakePolicyService(board_.get(), ingestor_.get(),
+                                        projects_.get(), &streams_, pool_.get(),
+                                        clock_));
+  services_.push_back(MakeBehaviorService(ingestor_.get(), log_.get(),
+                                          projects_.get(), pool_.get()));
+  services_.push_back(
+      MakeClusterService(projects_.get(), log_.get(), pool_.get()));
+  services_.push_back(
+      MakeInterventionService(projects_.get(), log_.get(), pool_.get()));
+  services_.push_back(MakeAdminService(ingestor_.get(), log_.get(),
+                                       board_.get(), projects_.get(),
+                                       pool_.get(), clock_));
+
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(config_.listen_address(),
+                           grpc::InsecureServerCredentials(), &port_);
+  builder.SetMaxReceiveMessageSize(
+      static_cast<int>(config_.max_message_bytes()));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
+                             kMaxConcurrentStreams);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             kKeepAliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(
+      GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinClientPingMs);
+  // Otherwise two servers could share the port without knowing it.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(observer_.MakeInterceptorFactory());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
+  for (const auto& service : services_) builder.RegisterService(service.get());
+
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("listen_address: cannot listen on ",
+                     config_.listen_address(), "; is it in use?"));
+  }
+  server_->GetHealthCheckService()->SetServingStatus(false);
+  return absl::OkStatus();
+}
+
+absl::Status App::Start() {
+  FAULTLINE_RETURN_IF_ERROR(
+      ingestor_->Replay([this](absl::string_view project)
+                            -> std::shared_ptr<const embedding::Embedder> {
+        const auto snapshot = projects_->Snapshot(project);
+        return snapshot.ok() ? (*snapshot)->embedder : nullptr;
+      }));
+  projects_->StartTicks();
+  keep_alive_ = std::make_unique<base::PeriodicRunner>(
+      clock_, [] { return kWatchKeepAlive; },
+      [this] { streams_.KeepAliveAll(); });
+  server_->GetHealthCheckService()->SetServingStatus(true);
+  LOG(INFO) << "serving on " << address() << ", data in " << config_.data_dir();
+  return absl::OkStatus();
+}
+
+void App::Stop() {
+  if (server_ != nullptr) {
+    LOG(INFO) << "stopping";
+    server_->GetHealthCheckService()->Shutdown();
+    streams_.DrainAll();
+    const int64_t drain_ns =
+        google::protobuf::util::TimeUtil::DurationToNanoseconds(
+            config_.drain_deadline());
+    server_->Shutdown(
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                     gpr_time_from_nanos(drain_ns, GPR_TIMESPAN)));
+  }
+  keep_alive_.reset();
+  server_.reset();
+  // Calls that were cancelled may have left work behind.
+  if (pool_ != nullptr) pool_->Stop();
+  if (projects_ != nullptr) projects_->StopTicks();
+  // Waits for commits, whose callbacks use the services and the pool.
+  ingestor_.reset();
+  services_.clear();
+  pool_.reset();
+  projects_.reset();
+  board_.reset();
+  log_.reset();
+  store_.reset();
+}
+
+}  // namespace faultline::server

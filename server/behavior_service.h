@@ -1,0 +1,24 @@
+#ifndef FAULTLINE_SERVER_BEHAVIOR_SERVICE_H_
+#define FAULTLINE_SERVER_BEHAVIOR_SERVICE_H_
+
+#include <memory>
+
+#include "lib/ingest/ingestor.h"
+#include "lib/trace/trace_log.h"
+#include "server/projects.h"
+#include "server/worker_pool.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace faultline::server {
+
+// BehaviorService over the behaviour space. Does not own what it is given.
+std::unique_ptr<grpc::Service> MakeBehaviorService(
+    const ingest::Ingestor* ingestor, const trace::TraceLog* log,
+    Projects* projects, WorkerPool* pool);
+
+}  // namespace faultline::server
+
+#endif  // FAULTLINE_SERVER_BEHAVIOR_SERVICE_H_

@@ -1,0 +1,192 @@
+#include "server/ingest_stream.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "lib/base/status_macros.h"
+#include "server/grpc_status.h"
+#include "server/request_check.h"
+#include "server/resource_name.h"
+#include "server/trace_ingest_service.h"
+
+namespace faultline::server {
+namespace {
+
+// Keeps a response of nothing but rejections below gRPC's default of 4 MB.
+constexpr int kMaxRejections = kMaxBatch;
+
+}  // namespace
+
+IngestStream* IngestStream::Start(grpc::CallbackServerContext* context,
+                                  ingest::Ingestor* ingestor,
+                                  StreamRegistry* registry, uint64_t window,
+                                  OnStored on_stored) {
+  std::shared_ptr<IngestStream> stream(new IngestStream(
+      context, ingestor, registry, window, std::move(on_stored)));
+  stream->self_ = stream;
+  if (!registry->Add(stream)) stream->Drain();
+  stream->Proceed();
+  return stream.get();
+}
+
+IngestStream::IngestStream(grpc::CallbackServerContext* context,
+                           ingest::Ingestor* ingestor, StreamRegistry* registry,
+                           uint64_t window, OnStored on_stored)
+    : context_(context),
+      ingestor_(ingestor),
+      registry_(registry),
+      window_(window),
+      on_stored_(std::move(on_stored)) {}
+
+void IngestStream::OnReadDone(bool ok) {
+  const absl::Status status = ok ? Accept() : absl::OkStatus();
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (!ok || !status.ok()) End(status);
+  }
+  Proceed();
+}
+
+absl::Status IngestStream::Accept() {
+  if (project_.empty()) {
+    FAULTLINE_ASSIGN_OR_RETURN(project_,
+                               ParseProjectName("parent", request_.parent()));
+    absl::MutexLock lock(&mutex_);
+    greeting_due_ = true;
+  }
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckCount("traces", request_.traces_size(), 0, kMaxBatch));
+  if (request_.traces().empty()) return absl::OkStatus();
+  std::vector<v1::Trace> traces(
+      std::make_move_iterator(request_.mutable_traces()->begin()),
+      std::make_move_iterator(request_.mutable_traces()->end()));
+  Batch* batch;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (ending_) return absl::OkStatus();
+    batch = batches_.emplace_back(std::make_unique<Batch>()).get();
+    batch->first = received_;
+    batch->count = traces.size();
+    received_ += traces.size();
+  }
+  // The batch lives as long as the stream, which the callback holds.
+  absl::Status status = ingestor_->IngestTraces(
+      project_, std::move(traces),
+      [stream = self_, batch](absl::StatusOr<ingest::Ingestor::Result> result) {
+        stream->Settle(batch, std::move(result));
+      });
+  if (!status.ok()) {
+    // The log is full: what was taken is settled first, the rest comes again.
+    absl::MutexLock lock(&mutex_);
+    batches_.pop_back();
+  }
+  return status;
+}
+
+void IngestStream::Settle(Batch* batch,
+                          absl::StatusOr<ingest::Ingestor::Result> result) {
+  if (result.ok() && result->stored > 0) on_stored_(project_);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (result.ok()) {
+      batch->settled = true;
+      batch->result = *std::move(result);
+    } else {
+      broken_ = true;
+      End(result.status());
+    }
+  }
+  Proceed();
+}
+
+void IngestStream::OnWriteDone(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) {
+      broken_ = true;
+      End(absl::CancelledError("the client is gone"));
+    }
+  }
+  Proceed();
+}
+
+void IngestStream::OnCancel() {
+  {
+    absl::MutexLock lock(&mutex_);
+    broken_ = true;
+    End(absl::CancelledError("cancelled"));
+  }
+  Proceed();
+}
+
+void IngestStream::Drain() {
+  {
+    absl::MutexLock lock(&mutex_);
+    End(StoppingError());
+  }
+  Proceed();
+}
+
+void IngestStream::OnDone() {
+  registry_->Remove(this);
+  auto last = std::move(self_);
+}
+
+void IngestStream::End(const absl::Status& status) {
+  if (ending_) return;
+  ending_ = true;
+  status_ = status;
+}
+
+bool IngestStream::FillResponse() {
+  response_.Clear();
+  bool news = std::exchange(greeting_due_, false);
+  if (news) response_.set_window(window_);
+  while (!batches_.empty() && batches_.front()->settled) {
+    Batch& batch = *batches_.front();
+    const int rejections = static_cast<int>(batch.result.refusals.size());
+    if (response_.rejections_size() > 0 &&
+        response_.rejections_size() + rejections > kMaxRejections) {
+      break;
+    }
+    for (ingest::Ingestor::Refusal& refusal : batch.result.refusals) {
+      FillRejection(std::move(refusal), batch.first,
+                    response_.add_rejections());
+    }
+    settled_ += batch.count;
+    duplicates_ += batch.result.duplicates;
+    durable_sequence_ =
+        std::max(durable_sequence_, batch.result.durable_sequence);
+    batches_.pop_front();
+    news = true;
+  }
+  response_.set_settled(settled_);
+  response_.set_duplicates(duplicates_);
+  response_.set_durable_sequence(durable_sequence_);
+  return news;
+}
+
+void IngestStream::Proceed() {
+  bool read = false, write = false, finish = false;
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (finished_) return;
+    if (!writing_ && !broken_ && FillResponse()) writing_ = write = true;
+    if (!reading_ && !ending_ && received_ - settled_ < window_) {
+      reading_ = read = true;
+    }
+    if (ending_ && !writing_ && (broken_ || batches_.empty())) {
+      finished_ = finish = true;
+      status = status_;
+    }
+  }
+  if (write) StartWrite(&response_);
+  if (read) StartRead(&request_);
+  if (finish) Finish(ToGrpcStatus(status, context_));
+}
+
+}  // namespace faultline::server

@@ -1,0 +1,103 @@
+#ifndef FAULTLINE_SERVER_INGEST_STREAM_H_
+#define FAULTLINE_SERVER_INGEST_STREAM_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "faultline/v1/ingest_service.pb.h"
+#include "lib/ingest/ingestor.h"
+#include "server/stream_registry.h"
+
+namespace faultline::server {
+
+// One StreamTraces call. Reads ahead until `window` traces are unsettled;
+// commits may finish in any order, acknowledgements go out in the order of the
+// stream, several of them in one response where the client is slow. Ends with
+// OK after the client's half-close, or with an error after the last
+// acknowledgement that it can still give.
+//
+// gRPC's threads and the log's committer enter it; whichever decides on the
+// next operation under the lock starts it outside. Lives until both have let
+// go of it. Thread-safe.
+class IngestStream final
+    : public grpc::ServerBidiReactor<v1::StreamTracesRequest,
+                                     v1::StreamTracesResponse>,
+      public DrainableStream {
+ public:
+  // Told of each commit that stored something new.
+  using OnStored = std::function<void(const std::string& project)>;
+
+  // Starts reading. gRPC owns the reactor.
+  static IngestStream* Start(grpc::CallbackServerContext* context,
+                             ingest::Ingestor* ingestor,
+                             StreamRegistry* registry, uint64_t window,
+                             OnStored on_stored);
+
+  void OnReadDone(bool ok) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnWriteDone(bool ok) override ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnCancel() override ABSL_LOCKS_EXCLUDED(mutex_);
+  void OnDone() override;
+  void Drain() override ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  // Traces of one request, from the read until the response.
+  struct Batch {
+    uint64_t first;  // position in the stream
+    uint64_t count;
+    bool settled = false;
+    ingest::Ingestor::Result result;
+  };
+
+  IngestStream(grpc::CallbackServerContext* context, ingest::Ingestor* ingestor,
+               StreamRegistry* registry, uint64_t window, OnStored on_stored);
+
+  // Hands the request to the ingestor; an error ends the stream.
+  absl::Status Accept() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Settle(Batch* batch, absl::StatusOr<ingest::Ingestor::Result> result)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The stream takes nothing more and will end with `status`.
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Starts what is due: a read, a write, the end.
+  void Proceed() ABSL_LOCKS_EXCLUDED(mutex_);
+  bool FillResponse() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  grpc::CallbackServerContext* const context_;
+  ingest::Ingestor* const ingestor_;
+  StreamRegistry* const registry_;
+  const uint64_t window_;
+  const OnStored on_stored_;
+  std::shared_ptr<IngestStream> self_;  // until OnDone
+
+  // Each belongs to gRPC while its operation is in flight.
+  v1::StreamTracesRequest request_;
+  v1::StreamTracesResponse response_;
+  // Set by the first read.
+  std::string project_;
+
+  absl::Mutex mutex_;
+  std::deque<std::unique_ptr<Batch>> batches_ ABSL_GUARDED_BY(mutex_);
+  uint64_t received_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t settled_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t duplicates_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t durable_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool greeting_due_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reading_ ABSL_GUARDED_BY(mutex_) = false;
+  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
+  bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // nothing more can be settled
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace faultline::server
+
+#endif  // FAULTLINE_SERVER_INGEST_STREAM_H_

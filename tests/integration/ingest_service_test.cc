@@ -1,0 +1,287 @@
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/ingest_service.grpc.pb.h"
+#include "tests/integration/service_fixture.h"
+#include "tests/support/status_matchers.h"
+
+namespace faultline::integration {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+
+using Stream =
+    std::unique_ptr<grpc::ClientReaderWriter<v1::StreamTracesRequest,
+                                             v1::StreamTracesResponse>>;
+
+v1::StreamTracesRequest Batch(const std::vector<v1::Trace>& traces,
+                              const std::string& parent = "") {
+  v1::StreamTracesRequest request;
+  request.set_parent(parent);
+  for (const v1::Trace& trace : traces) *request.add_traces() = trace;
+  return request;
+}
+
+// Reads until `settled` traces are; the last response, with the rejections of
+// all.
+v1::StreamTracesResponse ReadUntil(Stream& stream, uint64_t settled) {
+  v1::StreamTracesResponse response, all;
+  while (all.settled() < settled && stream->Read(&response)) {
+    EXPECT_GE(response.settled(), all.settled());
+    response.mutable_rejections()->MergeFrom(all.rejections());
+    all = response;
+  }
+  EXPECT_EQ(all.settled(), settled);
+  return all;
+}
+
+class IngestServiceTest : public ServiceTest {
+ protected:
+  explicit IngestServiceTest(uint64_t window = 4096)
+      : ServiceTest(window),
+        stub_(v1::TraceIngestService::NewStub(channel())) {}
+
+  std::unique_ptr<v1::TraceIngestService::Stub> stub_;
+};
+
+class NarrowIngestServiceTest : public IngestServiceTest {
+ protected:
+  NarrowIngestServiceTest() : IngestServiceTest(/*window=*/64) {}
+};
+
+TEST_F(IngestServiceTest, UnaryAnswersForEachTrace) {
+  v1::IngestTracesRequest request;
+  request.set_parent("projects/p");
+  *request.add_traces() = MakeTrace("a");
+  request.add_traces();
+  *request.add_traces() = MakeTrace("a");
+  grpc::ClientContext call;
+  v1::IngestTracesResponse response;
+  ASSERT_TRUE(stub_->IngestTraces(&call, request, &response).ok());
+  EXPECT_EQ(response.stored(), 1);
+  EXPECT_EQ(response.duplicates(), 1);
+  EXPECT_EQ(response.durable_sequence(), 1);
+  ASSERT_THAT(response.rejections(), SizeIs(1));
+  EXPECT_EQ(response.rejections(0).index(), 1);
+  EXPECT_EQ(response.rejections(0).error().field(), "trace_id");
+}
+
+TEST_F(IngestServiceTest, UnaryErrorsNameTheField) {
+  v1::IngestTracesRequest request;
+  v1::IngestTracesResponse response;
+  {
+    grpc::ClientContext call;
+    request.set_parent("projects/p");
+    const grpc::Status status = stub_->IngestTraces(&call, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    ASSERT_TRUE(TrailingDetail(call).has_value());
+    EXPECT_EQ(TrailingDetail(call)->field(), "traces");
+    EXPECT_THAT(status.error_details(), HasSubstr("ErrorDetail"));
+  }
+  {
+    grpc::ClientContext call;
+    request.set_parent("nonsense");
+    *request.add_traces() = MakeTrace("a");
+    const grpc::Status status = stub_->IngestTraces(&call, request, &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    ASSERT_TRUE(TrailingDetail(call).has_value());
+    EXPECT_EQ(TrailingDetail(call)->field(), "parent");
+    EXPECT_EQ(TrailingDetail(call)->reason(),
+              v1::ErrorDetail::REASON_MALFORMED);
+  }
+}
+
+TEST_F(IngestServiceTest, LateOutcomesAndAnnotationsAreIdempotent) {
+  Store({MakeTrace("a"), MakeTrace("b")});
+  v1::RecordOutcomesRequest outcomes;
+  outcomes.set_parent("projects/p");
+  v1::OutcomeRecord& outcome = *outcomes.add_outcomes();
+  outcome.set_trace_id("a");
+  outcome.mutable_evaluation()->set_outcome(v1::OUTCOME_FAIL);
+  outcome.mutable_evaluation()->set_evaluator("judge");
+  outcomes.add_outcomes()->set_trace_id("b");
+  v1::RecordOutcomesResponse judged;
+  for (const uint64_t stored : {1, 0}) {
+    grpc::ClientContext call;
+    ASSERT_TRUE(stub_->RecordOutcomes(&call, outcomes, &judged).ok());
+    EXPECT_EQ(judged.stored(), stored);
+    EXPECT_EQ(judged.duplicates(), 1 - stored);
+    ASSERT_THAT(judged.rejections(), SizeIs(1));
+    EXPECT_EQ(judged.rejections(0).trace_id(), "b");
+  }
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_EQ(ingestor_->GetCounters("p").failures, 1);
+
+  v1::AnnotateTracesRequest annotations;
+  annotations.set_parent("projects/p");
+  v1::AnnotationRecord& annotation = *annotations.add_annotations();
+  annotation.set_trace_id("a");
+  annotation.mutable_annotation()->set_annotator("ann");
+  annotation.mutable_annotation()->set_failure_mode("loop");
+  v1::AnnotateTracesResponse annotated;
+  for (const uint64_t stored : {1, 0}) {
+    grpc::ClientContext call;
+    ASSERT_TRUE(stub_->AnnotateTraces(&call, annotations, &annotated).ok());
+    EXPECT_EQ(annotated.stored(), stored);
+    EXPECT_EQ(annotated.duplicates(), 1 - stored);
+  }
+}
+
+TEST_F(IngestServiceTest, AStreamSettlesEveryTraceInOrder) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch({}, "projects/p")));
+  v1::StreamTracesResponse greeting;
+  ASSERT_TRUE(stream->Read(&greeting));
+  EXPECT_EQ(greeting.window(), 4096);
+  EXPECT_EQ(greeting.settled(), 0);
+
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 100))));
+  ASSERT_TRUE(stream->Write(Batch({MakeTrace("b"), v1::Trace()})));
+  ASSERT_TRUE(stream->Write(Batch({MakeTrace("a7"), v1::Trace()})));
+  ASSERT_TRUE(stream->WritesDone());
+  const v1::StreamTracesResponse last = ReadUntil(stream, 104);
+  EXPECT_EQ(last.duplicates(), 1);
+  EXPECT_EQ(last.durable_sequence(), 101);
+  std::set<uint64_t> refused;
+  for (const v1::Rejection& r : last.rejections()) refused.insert(r.index());
+  EXPECT_THAT(refused, ElementsAre(101, 103));
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(log_->LastSequence("p"), 101);
+}
+
+TEST_F(IngestServiceTest, AStreamWithoutProjectEndsWithTheField) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  stream->Write(Batch(MakeTraces("a", 3)));
+  v1::StreamTracesResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  ASSERT_TRUE(TrailingDetail(call).has_value());
+  EXPECT_EQ(TrailingDetail(call)->field(), "parent");
+  EXPECT_EQ(TrailingDetail(call)->reason(), v1::ErrorDetail::REASON_REQUIRED);
+}
+
+TEST_F(IngestServiceTest, ATooLargeBatchEndsTheStreamAfterWhatCameBefore) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  stream->Write(Batch(MakeTraces("a", 10), "projects/p"));
+  v1::StreamTracesRequest large;
+  for (int i = 0; i < 4097; ++i) large.add_traces();
+  stream->Write(large);
+  ReadUntil(stream, 10);
+  v1::StreamTracesResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  ASSERT_TRUE(TrailingDetail(call).has_value());
+  EXPECT_EQ(TrailingDetail(call)->field(), "traces");
+}
+
+TEST_F(NarrowIngestServiceTest, AStreamIsReadOnlyWhileTheWindowIsOpen) {
+  store_.HoldWrites();
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch({}, "projects/p")));
+  v1::StreamTracesResponse greeting;
+  ASSERT_TRUE(stream->Read(&greeting));
+  EXPECT_EQ(greeting.window(), 64);
+  // Two batches fill the window; the third, refused whole, would be counted at
+  // once if the server read it.
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 32))));
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("b", 32))));
+  ASSERT_TRUE(stream->Write(Batch({v1::Trace()})));
+  store_.WaitForHeldWrite();
+  EXPECT_EQ(ingestor_->GetCounters("p").rejected, 0);
+  store_.ReleaseWrites();
+  ReadUntil(stream, 65);
+  EXPECT_EQ(ingestor_->GetCounters("p").rejected, 1);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(NarrowIngestServiceTest, AClientThatReadsLateLosesNothing) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch({}, "projects/p")));
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_TRUE(
+        stream->Write(Batch(MakeTraces(absl::StrCat("t", i, "_"), 40))));
+  }
+  stream->WritesDone();
+  ReadUntil(stream, 2000);
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(log_->LastSequence("p"), 2000);
+}
+
+TEST_F(IngestServiceTest, AFailedCommitEndsTheStreamUnsettled) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 5), "projects/p")));
+  ReadUntil(stream, 5);
+  store_.FailWrites(0, 1, fakes::FaultStore::Fault::kBeforeApplying);
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("b", 5))));
+  v1::StreamTracesResponse response;
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::INTERNAL);
+  EXPECT_EQ(log_->LastSequence("p"), 5);
+}
+
+TEST_F(IngestServiceTest, ACancelledStreamLeavesTheServerInOrder) {
+  store_.HoldWrites();
+  {
+    grpc::ClientContext call;
+    Stream stream = stub_->StreamTraces(&call);
+    ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 5), "projects/p")));
+    store_.WaitForHeldWrite();
+    call.TryCancel();
+    EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  store_.ReleaseWrites();
+  Store({MakeTrace("b")});
+  EXPECT_EQ(log_->LastSequence("p"), 6);
+}
+
+TEST_F(IngestServiceTest, DrainingSettlesAndSaysWhenToComeBack) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch({}, "projects/p")));
+  v1::StreamTracesResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  store_.HoldWrites();
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 5))));
+  store_.WaitForHeldWrite();
+  streams_.DrainAll();
+  store_.ReleaseWrites();
+  ReadUntil(stream, 5);
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  ASSERT_TRUE(TrailingDetail(call).has_value());
+  EXPECT_GT(TrailingDetail(call)->retry_delay().seconds(), 0);
+
+  grpc::ClientContext late_call;
+  Stream late = stub_->StreamTraces(&late_call);
+  EXPECT_EQ(late->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(IngestServiceTest, AProjectAppearsWithItsFirstTrace) {
+  auto admin = v1::AdminService::NewStub(channel());
+  const auto trigger = [&] {
+    grpc::ClientContext call;
+    v1::TriggerTickRequest request;
+    request.set_parent("projects/p");
+    v1::TriggerTickResponse response;
+    return admin->TriggerTick(&call, request, &response);
+  };
+  EXPECT_EQ(trigger().error_code(), grpc::StatusCode::NOT_FOUND);
+  Store({MakeTrace("a")});
+  EXPECT_TRUE(trigger().ok());
+}
+
+}  // namespace
+}  // namespace faultline::integration

@@ -1,0 +1,207 @@
+#include "tests/integration/service_fixture.h"
+
+#include <grpcpp/impl/service_type.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "lib/policy/policy_compiler.h"
+#include "server/admin_service.h"
+#include "server/behavior_service.h"
+#include "server/cluster_service.h"
+#include "server/grpc_status.h"
+#include "server/intervention_service.h"
+#include "server/policy_service.h"
+#include "server/trace_ingest_service.h"
+#include "tests/support/status_matchers.h"
+
+namespace faultline::integration {
+
+v1::Trace MakeTrace(const std::string& id, const std::string& tool,
+                    v1::Outcome outcome) {
+  v1::Trace trace;
+  trace.set_trace_id(id);
+  trace.mutable_start_time()->set_seconds(1'800'000'000);
+  v1::Step* step = trace.add_steps();
+  step->set_kind(v1::Step::KIND_TOOL);
+  step->set_name(tool);
+  trace.mutable_evaluation()->set_outcome(outcome);
+  return trace;
+}
+
+std::vector<v1::Trace> MakeTraces(const std::string& prefix, int count) {
+  std::vector<v1::Trace> traces;
+  for (int i = 0; i < count; ++i) {
+    traces.push_back(MakeTrace(absl::StrCat(prefix, i)));
+  }
+  return traces;
+}
+
+std::optional<v1::ErrorDetail> TrailingDetail(const grpc::ClientContext& call) {
+  const auto& trailers = call.GetServerTrailingMetadata();
+  const auto found = trailers.find(server::kErrorDetailTrailer);
+  v1::ErrorDetail detail;
+  if (found == trailers.end() ||
+      !detail.ParseFromArray(found->second.data(),
+                             static_cast<int>(found->second.size()))) {
+    return std::nullopt;
+  }
+  return detail;
+}
+
+FakeLoop::FakeLoop(std::string project, const trace::TraceLog* log)
+    : project_(std::move(project)),
+      log_(log),
+      snapshot_(std::make_shared<slowloop::TickSnapshot>()) {}
+
+absl::StatusOr<v1::Tick> FakeLoop::RunOnce() {
+  absl::MutexLock lock(&mutex_);
+  ++running_;
+  const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !hold_;
+  };
+  mutex_.Await(absl::Condition(&released));
+  --running_;
+  auto next = std::make_shared<slowloop::TickSnapshot>(*snapshot_);
+  v1::Tick& tick = *next->state.mutable_tick();
+  tick.set_tick(tick.tick() + 1);
+  tick.set_watermark(log_->LastSequence(project_));
+  ticks_.insert(ticks_.begin(), tick);
+  snapshot_ = std::move(next);
+  return ticks_.front();
+}
+
+std::shared_ptr<const slowloop::TickSnapshot> FakeLoop::Snapshot() const {
+  absl::MutexLock lock(&mutex_);
+  return snapshot_;
+}
+
+absl::StatusOr<std::vector<v1::Tick>> FakeLoop::Ticks(uint64_t before,
+                                                      int limit) const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<v1::Tick> ticks;
+  for (const v1::Tick& tick : ticks_) {
+    if (before != 0 && tick.tick() >= before) continue;
+    if (static_cast<int>(ticks.size()) < limit) ticks.push_back(tick);
+  }
+  return ticks;
+}
+
+void FakeLoop::SetState(v1::TickState state) {
+  absl::MutexLock lock(&mutex_);
+  auto next = std::make_shared<slowloop::TickSnapshot>();
+  *state.mutable_tick() = snapshot_->state.tick();
+  for (const v1::ClusterMembers& members : state.members()) {
+    for (const uint64_t sequence : members.sequences()) {
+      next->cluster_of[sequence] = members.cluster_id();
+    }
+  }
+  next->state = std::move(state);
+  snapshot_ = std::move(next);
+}
+
+void FakeLoop::Hold() {
+  absl::MutexLock lock(&mutex_);
+  hold_ = true;
+}
+
+void FakeLoop::WaitUntilHeld() {
+  absl::MutexLock lock(&mutex_);
+  const auto held = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return running_ > 0;
+  };
+  mutex_.Await(absl::Condition(&held));
+}
+
+void FakeLoop::Release() {
+  absl::MutexLock lock(&mutex_);
+  hold_ = false;
+}
+
+ServiceTest::ServiceTest(uint64_t window) : store_(&memory_), pool_(2, 64) {
+  auto validator = trace::TraceValidator::Create(v1::TraceLimits());
+  EXPECT_OK(validator);
+  validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
+  log_ = *trace::TraceLog::Create({}, &store_, &clock_);
+  board_ = *policy::PolicyBoard::Create(&store_, &clock_);
+  ingestor_ =
+      *ingest::Ingestor::Create({}, log_.get(), validator_.get(), &clock_);
+  v1::ProjectConfig defaults;
+  defaults.mutable_tick_interval();  // ticks when triggered only
+  projects_ = *server::Projects::Create(
+      [this](absl::string_view project)
+          -> absl::StatusOr<std::unique_ptr<slowloop::SlowLoop>> {
+        auto loop =
+            std::make_unique<FakeLoop>(std::string(project), log_.get());
+        loops_[std::string(project)] = loop.get();
+        return loop;
+      },
+      defaults, log_.get(), &clock_);
+  projects_->StartTicks();
+
+  services_.push_back(server::MakeTraceIngestService(
+      ingestor_.get(), projects_.get(), &streams_, &pool_, window));
+  services_.push_back(server::MakePolicyService(board_.get(), ingestor_.get(),
+                                                projects_.get(), &streams_,
+                                                &pool_, &clock_));
+  services_.push_back(server::MakeBehaviorService(ingestor_.get(), log_.get(),
+                                                  projects_.get(), &pool_));
+  services_.push_back(
+      server::MakeClusterService(projects_.get(), log_.get(), &pool_));
+  services_.push_back(
+      server::MakeInterventionService(projects_.get(), log_.get(), &pool_));
+  services_.push_back(server::MakeAdminService(ingestor_.get(), log_.get(),
+                                               board_.get(), projects_.get(),
+                                               &pool_, &clock_));
+  grpc::ServerBuilder builder;
+  for (const auto& service : services_) builder.RegisterService(service.get());
+  int port = 0;
+  builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
+                           &port);
+  server_ = builder.BuildAndStart();
+  channel_ = grpc::CreateChannel(absl::StrCat("127.0.0.1:", port),
+                                 grpc::InsecureChannelCredentials());
+}
+
+ServiceTest::~ServiceTest() {
+  store_.ReleaseWrites();
+  for (const auto& [name, loop] : loops_) loop->Release();
+  streams_.DrainAll();
+  server_->Shutdown();
+  pool_.Stop();
+  projects_->StopTicks();
+  ingestor_.reset();
+}
+
+void ServiceTest::Store(std::vector<v1::Trace> traces,
+                        const std::string& project) {
+  absl::Notification stored;
+  ASSERT_OK(ingestor_->IngestTraces(
+      project, std::move(traces),
+      [&](absl::StatusOr<ingest::Ingestor::Result> result) {
+        EXPECT_OK(result);
+        stored.Notify();
+      }));
+  stored.WaitForNotification();
+  ingestor_->WaitUntilIndexed(project);
+}
+
+FakeLoop* ServiceTest::Loop(const std::string& project) {
+  EXPECT_OK(projects_->Open(project));
+  return loops_[project];
+}
+
+v1::Policy ServiceTest::PublishPolicy(v1::Policy policy) {
+  const auto current = board_->Current("p");
+  policy.set_version(current->policy().version() + 1);
+  policy.set_parent_digest(current->policy().digest());
+  policy.set_digest(policy::PolicyDigest(policy));
+  store::WriteBatch batch;
+  board_->Stage("p", policy, &batch);
+  EXPECT_OK(store_.Write(batch, true));
+  EXPECT_OK(board_->Publish("p", policy));
+  return policy;
+}
+
+}  // namespace faultline::integration
