@@ -62,6 +62,7 @@ int RunCli(std::vector<std::string> arguments, Environment environment) {
   app.set_version_flag("--version", FAULTLINE_VERSION);
   app.get_formatter()->column_width(28);
   AddGlobalOptions(&app, &session.options());
+  AddImportCommands(&app, &session);
   AddStatusCommands(&app, &session);
   AddTickCommands(&app, &session);
   AddClusterCommands(&app, &session);

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/text.h"
+#include "client/sdk/grpc_connection.h"
 #include "faultline/v1/error.pb.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
@@ -14,8 +15,6 @@
 
 namespace faultline::cli {
 namespace {
-
-constexpr char kDetailTrailer[] = "faultline-error-detail-bin";
 
 std::string Json(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
@@ -50,6 +49,9 @@ std::shared_ptr<grpc::Channel> Session::channel() {
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(-1);
     arguments.SetMaxSendMessageSize(-1);
+    // An import waits for a server to come back; gRPC by itself would wait up
+    // to two minutes between attempts.
+    arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
     channel_ = grpc::CreateCustomChannel(
         options_.server, grpc::InsecureChannelCredentials(), arguments);
   }
@@ -66,22 +68,14 @@ void Session::SetDeadline(grpc::ClientContext* context,
 absl::Status Session::ToStatus(const grpc::Status& status,
                                const grpc::ClientContext& context) const {
   if (status.ok()) return absl::OkStatus();
-  // The numbers of the codes are the same by definition.
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto trailer = trailers.find(kDetailTrailer);
-  v1::ErrorDetail detail;
-  if (trailer != trailers.end() &&
-      detail.ParseFromArray(trailer->second.data(),
-                            static_cast<int>(trailer->second.size()))) {
-    return base::DetailedError(code, std::move(detail));
-  }
-  if (code == absl::StatusCode::kUnavailable) {
+  const absl::Status result = sdk::ToStatus(status, context);
+  if (absl::IsUnavailable(result) &&
+      !base::GetErrorDetail(result).has_value()) {
     return absl::UnavailableError(absl::StrCat("no server at ", options_.server,
                                                " (", status.error_message(),
                                                "); see --server"));
   }
-  return absl::Status(code, status.error_message());
+  return result;
 }
 
 absl::Status Session::PrintJson(

@@ -21,22 +21,6 @@ constexpr int kMaxResponseBytes = 16 << 20;
 constexpr int kKeepAliveMs = 300'000;
 constexpr int kKeepAliveTimeoutMs = 20'000;
 
-absl::Status ToStatus(const grpc::Status& status,
-                      const grpc::ClientContext& context) {
-  if (status.ok()) return absl::OkStatus();
-  // The codes of absl and gRPC are the same numbers.
-  const auto code = static_cast<absl::StatusCode>(status.error_code());
-  const auto& trailers = context.GetServerTrailingMetadata();
-  const auto trailer = trailers.find(kErrorDetailTrailer);
-  v1::ErrorDetail detail;
-  if (trailer == trailers.end() ||
-      !detail.ParseFromArray(trailer->second.data(),
-                             static_cast<int>(trailer->second.size()))) {
-    return absl::Status(code, status.error_message());
-  }
-  return base::DetailedError(code, std::move(detail));
-}
-
 template <typename Request, typename Response>
 class GrpcStream : public BidiStream<Request, Response> {
  public:
@@ -121,6 +105,22 @@ class GrpcConnection : public Connection {
 };
 
 }  // namespace
+
+absl::Status ToStatus(const grpc::Status& status,
+                      const grpc::ClientContext& context) {
+  if (status.ok()) return absl::OkStatus();
+  // The codes of absl and gRPC are the same numbers.
+  const auto code = static_cast<absl::StatusCode>(status.error_code());
+  const auto& trailers = context.GetServerTrailingMetadata();
+  const auto trailer = trailers.find(kErrorDetailTrailer);
+  v1::ErrorDetail detail;
+  if (trailer == trailers.end() ||
+      !detail.ParseFromArray(trailer->second.data(),
+                             static_cast<int>(trailer->second.size()))) {
+    return absl::Status(code, status.error_message());
+  }
+  return base::DetailedError(code, std::move(detail));
+}
 
 std::shared_ptr<grpc::Channel> MakeInsecureChannel(const std::string& target) {
   grpc::ChannelArguments arguments;

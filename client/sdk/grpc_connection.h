@@ -2,13 +2,20 @@
 #define FAULTLINE_CLIENT_SDK_GRPC_CONNECTION_H_
 
 #include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
 
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "client/sdk/connection.h"
 
 namespace faultline::sdk {
+
+// The status of a finished call, with the ErrorDetail that the server sent
+// beside it (base::GetErrorDetail).
+absl::Status ToStatus(const grpc::Status& status,
+                      const grpc::ClientContext& context);
 
 // A channel without TLS to `target`, such as `127.0.0.1:7171`. It connects
 // when it is first used and notices a dead peer by keep-alive.
