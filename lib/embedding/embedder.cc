@@ -311,8 +311,9 @@ bool HashingEmbedder::EmbedTokens(const Run& run, const Layout& layout,
         found == weights_.end() ? absent_ : found->second;
     const Role role =
         FeatureChannels()[static_cast<size_t>(token.channel)]->role;
-    float amount = token.count *
-                   (role == Role::kContext ? weight.context : weight.behavior);
+    float amount = role == Role::kContext
+                       ? weight.context * token.count
+                       : weight.behavior * std::log1p(token.count);
     if (contrast) {
       const auto entry = contrast->find(token.key);
       amount *= entry == contrast->end() ? kNeutralContrast : entry->second;

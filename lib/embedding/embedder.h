@@ -37,9 +37,10 @@ class Embedder {
   struct Options {
     // Length of a vector: 128, 256 or 512.
     int dimension = 256;
-    // Weight of each channel; 0 leaves it out. Defaults: ADR 0003.
-    std::array<float, kChannelCount> channel_weight = {1, 1,  1,  1,  1,
-                                                       1, .5, .5, .5, .5};
+    // Weight of each channel, in the order of Channel; 0 leaves it out.
+    // Defaults: ADR 0003.
+    std::array<float, kChannelCount> channel_weight = {1, 1,  1,  1,  .25,
+                                                       2, .5, .5, .5, .5};
     // Weight of the scalars and of the caller's embedding.
     float numeric_weight = 1;
     float caller_weight = .5;

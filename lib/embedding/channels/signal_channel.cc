@@ -1,3 +1,4 @@
+#include "absl/strings/str_cat.h"
 #include "lib/embedding/channels/channels.h"
 
 namespace faultline::embedding {
@@ -8,7 +9,16 @@ constexpr double kHighConfidence = 0.8;
 
 void Extract(const TraceView& view, TokenSink* sink) {
   for (const auto& [key, value] : view.trace.evaluation().signals()) {
-    sink->Add({key, "=", NumberBucket(value)});
+    if (value < 0 || value > 1) {
+      sink->Add({key, "=", NumberBucket(value)});
+    } else {
+      // The nearer two values are, the more tokens they share. One bucket each
+      // would tear clusters apart along a signal that says nothing (ADR 0003).
+      for (int fifth = 1; fifth < 5; ++fifth) {
+        sink->Add(
+            {key, 5 * value >= fifth ? ">=" : "<", absl::StrCat(fifth, "/5")});
+      }
+    }
     if (key == "confidence" && value > kHighConfidence) sink->Add({"hiconf"});
   }
 }

@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/unit/embedding/question_world.h"
 #include "tests/unit/embedding/sample_trace.h"
 
 namespace faultline::embedding {
@@ -163,6 +164,25 @@ TEST(EmbedderTest, WordsWeighByHowTheySplitTheRuns) {
   const auto negated = EmbedRun(*embedder, runs[0], Map::kTrajectory);
   EXPECT_GT(Dot(negated, EmbedRun(*embedder, runs[2], Map::kTrajectory)),
             Dot(negated, EmbedRun(*embedder, runs[1], Map::kTrajectory)) + 0.5);
+}
+
+// Figures: ADR 0003.
+TEST(EmbedderTest, TrajectoryViewKeepsModesOfWordsAndModelTogether) {
+  const std::vector<QuestionRun> world = QuestionWorld(1500, 1);
+  std::vector<embedding::Run> runs;
+  for (const QuestionRun& run : world) {
+    runs.push_back(ExtractRun(run.trace, nullptr));
+  }
+  const auto embedder = MakeEmbedder({}, CountCorpus(Pointers(runs), nullptr));
+  const auto purity = [&](Map map) {
+    std::vector<std::vector<float>> vectors;
+    for (const embedding::Run& run : runs) {
+      vectors.push_back(EmbedRun(*embedder, run, map));
+    }
+    return NeighborPurity(world, vectors, 10);
+  };
+  EXPECT_GE(purity(Map::kTrajectory), 0.95);
+  EXPECT_LE(purity(Map::kBehavior), 0.2);  // the steps are alike
 }
 
 TEST(EmbedderTest, ScalarsNeedACorpus) {

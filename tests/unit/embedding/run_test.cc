@@ -95,9 +95,11 @@ TEST(ExtractRunTest, RetrievalHoldsCountsHitsAndUse) {
                            "reads:1", "used:high"));
 }
 
-TEST(ExtractRunTest, SignalsAreBucketed) {
-  EXPECT_THAT(Tokens(SampleTrace(), "signal"),
-              UnorderedElementsAre("confidence=f4", "hiconf"));
+TEST(ExtractRunTest, SignalsKeepTheirOrder) {
+  EXPECT_THAT(
+      Tokens(SampleTrace(), "signal"),
+      UnorderedElementsAre("confidence>=1/5", "confidence>=2/5",
+                           "confidence>=3/5", "confidence>=4/5", "hiconf"));
 }
 
 TEST(ExtractRunTest, TaskKeepsFunctionWordsAndPairs) {
