@@ -135,7 +135,7 @@ std::shared_ptr<grpc::Channel> MakeInsecureChannel(const std::string& target) {
 }
 
 std::shared_ptr<Connection> MakeGrpcConnection(
-    std::shared_ptr<grpc::Channel> channel) {
+    const std::shared_ptr<grpc::Channel>& channel) {
   return std::make_shared<GrpcConnection>(channel);
 }
 

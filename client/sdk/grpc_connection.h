@@ -24,7 +24,7 @@ std::shared_ptr<grpc::Channel> MakeInsecureChannel(const std::string& target);
 // The connection over a channel, which may be shared and may carry TLS and
 // credentials of its own.
 std::shared_ptr<Connection> MakeGrpcConnection(
-    std::shared_ptr<grpc::Channel> channel);
+    const std::shared_ptr<grpc::Channel>& channel);
 
 }  // namespace faultline::sdk
 

@@ -98,7 +98,7 @@ class StreamingTraceClient : public TraceClient {
     const size_t bytes = trace.ByteSizeLong();
     auto shared = std::make_shared<v1::Trace>(std::move(trace));
     absl::MutexLock lock(&mutex_);
-    const absl::Status room = MakeRoom(bytes);
+    absl::Status room = MakeRoom(bytes);
     if (!room.ok()) {
       ++statistics_.refused;
       return room;

@@ -167,8 +167,9 @@ class StoredPolicyBoard : public PolicyBoard {
       ABSL_LOCKS_EXCLUDED(publish_mutex_) {
     absl::MutexLock lock(&publish_mutex_);
     const uint64_t id = ++last_watcher_;
-    watchers_.emplace(id,
-                      WatcherEntry{std::string(project), std::move(watcher)});
+    WatcherEntry& entry = watchers_[id];
+    entry.project.assign(project.data(), project.size());
+    entry.watcher = std::move(watcher);
     return id;
   }
 

@@ -367,8 +367,8 @@ bool IsCompound(const Predicate& predicate) {
 }
 
 std::string ListText(const v1::PredicateList& list, absl::string_view joiner,
-                     absl::string_view empty) {
-  if (list.predicates().empty()) return std::string(empty);
+                     const char* empty) {
+  if (list.predicates().empty()) return empty;
   return absl::StrJoin(
       list.predicates(), joiner,
       [&list](std::string* out, const Predicate& predicate) {

@@ -60,7 +60,7 @@ void FakeServer::BreakAfter(uint64_t traces, absl::Status status) {
   break_status_ = std::move(status);
 }
 
-void FakeServer::BreakStreams(absl::Status status) {
+void FakeServer::BreakStreams(const absl::Status& status) {
   absl::MutexLock lock(&mutex_);
   if (trace_call_ != nullptr) trace_call_->End(status);
   if (policy_call_ != nullptr) policy_call_->End(status);
@@ -260,7 +260,7 @@ void FakeServer::Push(PolicyCall* call, bool with_policy) {
 
 absl::Status FakeServer::NextFailure() {
   if (failures_.empty()) return absl::OkStatus();
-  const absl::Status status = failures_.front();
+  absl::Status status = std::move(failures_.front());
   failures_.pop_front();
   return status;
 }

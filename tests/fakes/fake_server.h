@@ -113,7 +113,7 @@ class FakeServer : public sdk::Connection {
   void BreakAfter(uint64_t traces, absl::Status status)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Ends open streams.
-  void BreakStreams(absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
+  void BreakStreams(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
   // Sends `response` on the open stream.
   void RespondToTraces(v1::StreamTracesResponse response)
       ABSL_LOCKS_EXCLUDED(mutex_);

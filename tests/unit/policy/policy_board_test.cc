@@ -50,7 +50,7 @@ class PolicyBoardTest : public ::testing::Test {
 
   // Stores and publishes the next version; returns it.
   v1::Policy Advance(const std::string& project = "shop") {
-    const v1::Policy next = Next(board_->Current(project)->policy(), project);
+    v1::Policy next = Next(board_->Current(project)->policy(), project);
     Store(project, next);
     EXPECT_OK(board_->Publish(project, next));
     return next;
@@ -251,6 +251,7 @@ TEST_F(PolicyBoardTest, ReadersAlwaysSeeAWholeVersionWhileItChanges) {
   Advance();
   std::atomic<bool> stop = false;
   std::vector<std::thread> readers;
+  readers.reserve(2);
   for (int i = 0; i < 2; ++i) {
     readers.emplace_back([&] {
       uint64_t last = 0;

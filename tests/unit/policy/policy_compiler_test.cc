@@ -39,6 +39,7 @@ v1::Intervention MakeIntervention(const std::string& id, double reduction,
 v1::Policy Compile(const std::vector<v1::Intervention>& interventions,
                    const v1::Policy& previous = {}, uint64_t tick = 3) {
   std::vector<const v1::Intervention*> active;
+  active.reserve(interventions.size());
   for (const v1::Intervention& one : interventions) active.push_back(&one);
   return CompilePolicy(active, previous, Config(), "shop", tick, kNow);
 }
@@ -116,6 +117,7 @@ TEST(CompilePolicy, AChangeMakesTheNextLinkOfTheChain) {
 
 TEST(CompilePolicy, KeepsAsManyRulesAsAnExposureHolds) {
   std::vector<v1::Intervention> interventions;
+  interventions.reserve(130);
   for (int i = 0; i < 130; ++i) {
     interventions.push_back(
         MakeIntervention(absl::StrCat("i", i), 0.001 * i, 1));

@@ -50,6 +50,7 @@ std::shared_ptr<const PolicyMatcher> MatcherOf(
 
 std::vector<std::string> Ids(const std::vector<RuleMatch>& matches) {
   std::vector<std::string> ids;
+  ids.reserve(matches.size());
   for (const RuleMatch& match : matches) {
     ids.push_back(match.rule->intervention_id());
   }
@@ -59,7 +60,7 @@ std::vector<std::string> Ids(const std::vector<RuleMatch>& matches) {
 // A key that draws `arm` for the rule.
 std::string KeyInArm(const v1::Rule& rule, v1::Arm arm) {
   for (int i = 0;; ++i) {
-    const std::string key = absl::StrCat("run-", i);
+    std::string key = absl::StrCat("run-", i);
     if (DrawArm(key, rule.intervention_id(), rule.salt(),
                 rule.treatment_probability()) == arm) {
       return key;
@@ -213,13 +214,12 @@ TEST(ActionKnob, TellsApartWhatRulesSet) {
       "tool_constraint { tool: 'x' call_limit {} }",
       "tool_constraint { tool: 'x' order { after_tool: 'z' } }",
       "tool_constraint { tool: 'x' argument { argument: 'q' } }",
-      "guardrail { check: CHECK_SIGNAL_AT_LEAST signal: 'c' fallback: "
-      "FALLBACK_ABSTAIN }",
-      "guardrail { check: CHECK_STEP_REQUIRED required_step: 'tool' fallback: "
-      "FALLBACK_REQUIRE_STEP }",
+      "guardrail { check: CHECK_SIGNAL_AT_LEAST signal: 'c' fallback: 3 }",
+      "guardrail { check: CHECK_STEP_REQUIRED required_step: 'x' fallback: 2 }",
       "guardrail { check: CHECK_MAX_REPEATS fallback: FALLBACK_ABSTAIN }",
       "guardrail { check: CHECK_MAX_STEPS fallback: FALLBACK_ABSTAIN }"};
   std::vector<std::string> knobs;
+  knobs.reserve(actions.size());
   for (const std::string& action : actions) knobs.push_back(knob(action));
   std::sort(knobs.begin(), knobs.end());
   EXPECT_EQ(std::unique(knobs.begin(), knobs.end()), knobs.end());

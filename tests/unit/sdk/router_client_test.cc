@@ -16,7 +16,6 @@ namespace faultline::sdk {
 namespace {
 
 using ::faultline::testing::StatusIs;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -326,6 +325,7 @@ TEST_F(RouterClientTest, NoDecisionIsLostOrTornWhilePoliciesSwap) {
   std::atomic<bool> stop = false;
   std::atomic<uint64_t> decisions = 0;
   std::vector<std::thread> routers;
+  routers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     routers.emplace_back([&] {
       uint64_t last = 0;

@@ -24,7 +24,6 @@ using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::Ge;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Le;
 using ::testing::SizeIs;
 using FullAction = TraceClient::FullAction;
@@ -412,6 +411,7 @@ TEST_F(TraceClientTest, ManySendersLoseNothing) {
   options_.max_batch_delay = absl::ZeroDuration();
   Open();
   std::vector<std::thread> senders;
+  senders.reserve(4);
   for (int i = 0; i < 4; ++i) {
     senders.emplace_back([this, i] { SendMany(i * 1000, 250); });
   }
