@@ -40,7 +40,9 @@ void FakeServer::HoldSettling() {
 void FakeServer::ReleaseSettling() {
   absl::MutexLock lock(&mutex_);
   held_ = false;
-  if (trace_call_ != nullptr) Settle(trace_call_.get(), ingest_.get());
+  if (ingest_ != nullptr && ingest_->greeted) {
+    Settle(trace_call_.get(), ingest_.get());
+  }
 }
 
 void FakeServer::Reject(std::set<std::string> trace_ids) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/blocking_counter.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/fake_clock.h"
@@ -323,12 +324,13 @@ TEST_F(RouterClientTest, NoDecisionIsLostOrTornWhilePoliciesSwap) {
   Open();
   EXPECT_OK(client_->WaitForVersion(1, absl::InfiniteDuration()));
   std::atomic<bool> stop = false;
-  std::atomic<uint64_t> decisions = 0;
+  absl::BlockingCounter started(3);
   std::vector<std::thread> routers;
   routers.reserve(3);
   for (int i = 0; i < 3; ++i) {
     routers.emplace_back([&] {
       uint64_t last = 0;
+      started.DecrementCount();
       while (!stop) {
         const Decision decision = client_->Decide(v1::Trace(), "key");
         ASSERT_NE(decision.prompt_strategy(), nullptr);
@@ -337,10 +339,10 @@ TEST_F(RouterClientTest, NoDecisionIsLostOrTornWhilePoliciesSwap) {
         EXPECT_EQ(decision.exposure.policy_version(), decision.policy_version);
         EXPECT_GE(decision.policy_version, last);
         last = decision.policy_version;
-        ++decisions;
       }
     });
   }
+  started.Wait();
   for (uint64_t version = 2; version <= 200; ++version) {
     server_->SetPolicy(MakePolicy(version));
   }
@@ -348,7 +350,6 @@ TEST_F(RouterClientTest, NoDecisionIsLostOrTornWhilePoliciesSwap) {
   stop = true;
   for (std::thread& router : routers) router.join();
   EXPECT_EQ(Strategy(), "strategy-200");
-  EXPECT_GT(decisions, 0);
 }
 
 TEST_F(RouterClientTest, ADecisionOutlivesItsPolicyAndItsClient) {
