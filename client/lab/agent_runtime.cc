@@ -6,6 +6,7 @@
 #include <functional>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -317,6 +318,7 @@ class AgentRuntime::Session {
     SetDuration(time, step->mutable_duration());
     elapsed_ += time;
     cost_ += price.dollars;
+    own_steps_ += for_policy_ ? 0 : 1;
     return step;
   }
 
@@ -447,7 +449,15 @@ class AgentRuntime::Session {
     return true;
   }
 
+  // Until the result dies, steps are the policy's and not the agent's own.
+  auto BeginPolicyWork() {
+    const bool before = for_policy_;
+    for_policy_ = true;
+    return absl::MakeCleanup([this, before] { for_policy_ = before; });
+  }
+
   bool Refuse(absl::string_view reason) {
+    const auto restore = BeginPolicyWork();
     SetError("call_refused", reason,
              AddStep(v1::Step::KIND_GUARDRAIL, "tool_constraint", kCheck,
                      kCalculator, ""));
@@ -455,6 +465,7 @@ class AgentRuntime::Session {
   }
 
   bool Normalize(std::string* argument) {
+    const auto restore = BeginPolicyWork();
     const absl::StatusOr<std::string> normal = NormalizeExpression(*argument);
     v1::Step* step = AddStep(v1::Step::KIND_TOOL, kNormalizer, kRepair,
                              *argument, normal.value_or(""));
@@ -508,18 +519,18 @@ class AgentRuntime::Session {
       case v1::Guardrail::CHECK_MAX_REPEATS:
         return LongestRepetition() <= guardrail.threshold();
       case v1::Guardrail::CHECK_MAX_STEPS:
-        return trace_.steps_size() <= guardrail.threshold();
+        return own_steps_ <= guardrail.threshold();
       default:
         return true;
     }
   }
 
   void CheckGuardrail(const v1::Guardrail& guardrail, std::string* answer) {
-    const bool holds = Holds(guardrail);
-    v1::Step* step = AddStep(v1::Step::KIND_GUARDRAIL,
-                             CheckName(guardrail.check()), kCheck, *answer, "");
-    if (holds) return;
-    SetError("check_failed", "the answer may not leave as it is", step);
+    if (Holds(guardrail)) return;
+    const auto restore = BeginPolicyWork();
+    SetError("check_failed", "the answer may not leave as it is",
+             AddStep(v1::Step::KIND_GUARDRAIL, CheckName(guardrail.check()),
+                     kCheck, *answer, ""));
     if (guardrail.fallback() == v1::Guardrail::FALLBACK_ABSTAIN) {
       answer->clear();
     } else if (guardrail.fallback() == v1::Guardrail::FALLBACK_ROUTE) {
@@ -551,6 +562,9 @@ class AgentRuntime::Session {
   absl::Duration elapsed_;
   double cost_ = 0;
   std::string expression_;
+  // Steps of the agent's own: what a policy adds must not trip a limit.
+  int own_steps_ = 0;
+  bool for_policy_ = false;
   std::vector<v1::ToolConstraint> constraints_;
   std::vector<v1::Guardrail> guardrails_;
   absl::flat_hash_set<std::string> adopted_;  // intervention ids

@@ -44,10 +44,10 @@ Summary Summarize(const std::vector<TickReport>& reports) {
   Summary summary;
   if (reports.empty()) return summary;
   const int count = static_cast<int>(reports.size());
-  summary.ticks = std::clamp(count / 3, 1, kMaxSummaryTicks);
-  for (int i = 0; i < summary.ticks; ++i) {
-    Add(reports[i].score, &summary.first);
-    Add(reports[count - 1 - i].score, &summary.last);
+  summary.first = reports.front().score;
+  summary.last_ticks = std::clamp(count / 3, 1, kMaxSummaryTicks);
+  for (int i = 1; i <= summary.last_ticks; ++i) {
+    Add(reports[count - i].score, &summary.last);
   }
   summary.gap_closed = GapClosed(summary.last);
   return summary;

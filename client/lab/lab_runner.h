@@ -45,17 +45,17 @@ struct TickReport {
   std::vector<v1::Intervention> interventions;  // latest first
 };
 
-// Failure rates at the beginning and at the end, over `ticks` ticks each.
+// Failure rates of the first tick, before there is a policy, and over the last
+// ticks.
 struct Summary {
-  int ticks = 0;
+  int last_ticks = 0;
   Score first;
   Score last;
   // Share of the gap between none and oracle that the last ticks have closed.
   double gap_closed = 0;
 };
 
-// The first and the last third of the reports, at least one and at most four
-// ticks of each.
+// The last ticks are the last third of them, at least one and at most four.
 Summary Summarize(const std::vector<TickReport>& reports);
 
 // Drives the loop: run problems under the policy in force, send the traces,

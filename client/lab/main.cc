@@ -29,6 +29,7 @@ struct Arguments {
   std::string labels_path;
   bool auto_approve = false;
   std::optional<double> treatment_probability;
+  std::optional<uint32_t> max_trials;
   bool dry_run = false;
   bool json = false;
 };
@@ -56,6 +57,9 @@ void Declare(CLI::App* app, Arguments* arguments) {
   app->add_option("--treatment-probability", arguments->treatment_probability,
                   "Share of matching runs that a trial treats")
       ->check(CLI::Range(.05, .95));
+  app->add_option("--max-trials", arguments->max_trials,
+                  "Interventions in trial at the same time")
+      ->check(CLI::Range(0, 64));
   app->add_flag("--dry-run", arguments->dry_run,
                 "Measure the models by hidden kind, without a server");
   app->add_flag("--json", arguments->json, "Print JSON lines");
@@ -70,6 +74,9 @@ absl::Status Configure(const Arguments& arguments, Backend* backend) {
   }
   if (arguments.treatment_probability.has_value()) {
     config.set_treatment_probability(*arguments.treatment_probability);
+  }
+  if (arguments.max_trials.has_value()) {
+    config.set_max_trials(*arguments.max_trials);
   }
   return config.ByteSizeLong() == 0 ? absl::OkStatus()
                                     : backend->Configure(config);

@@ -203,9 +203,9 @@ std::string SummaryText(const std::vector<TickReport>& reports) {
   const Score& first = summary.first;
   const Score& last = summary.last;
   const auto line = [&](const char* name, int at_first, int at_last) {
-    return absl::StrCat(name, " failure rate, first and last ", summary.ticks,
-                        " ticks: ", RateText(first, at_first), " ",
-                        RateText(last, at_last), "\n");
+    return absl::StrCat(name, " failure rate, first tick and last ",
+                        summary.last_ticks, ": ", RateText(first, at_first),
+                        " ", RateText(last, at_last), "\n");
   };
   return absl::StrCat(table.Text(), line("none   ", first.none, last.none),
                       line("oracle ", first.oracle, last.oracle),
@@ -218,7 +218,7 @@ std::string SummaryText(const std::vector<TickReport>& reports) {
 std::string SummaryJson(const std::vector<TickReport>& reports) {
   const Summary summary = Summarize(reports);
   return Line({{"summary",
-                {{"ticks", summary.ticks},
+                {{"last_ticks", summary.last_ticks},
                  {"first", ScoreJson(summary.first)},
                  {"last", ScoreJson(summary.last)},
                  {"gap_closed", summary.gap_closed}}}});

@@ -395,6 +395,26 @@ TEST(AgentRuntimeTest, CarriesOutARequiredStepAndAnswersAgain) {
   EXPECT_EQ(trace.evaluation().outcome(), v1::OUTCOME_PASS);
 }
 
+TEST(AgentRuntimeTest, DoesNotCountWhatAPolicyAddsAgainstAStepLimit) {
+  const v1::Action limit =
+      ParseAction(R"pb(
+        guardrail {
+          check: CHECK_MAX_STEPS
+          threshold: 3
+          fallback: FALLBACK_ABSTAIN
+        })pb");
+  const Problem written = Sum("What is 4812 × 31 + 1577?", "150749");
+  const v1::Trace repaired =
+      RunWith(written, {RouteTo("calc_b"), kStrictArgument, limit});
+  EXPECT_EQ(repaired.steps_size(), 4);
+  EXPECT_EQ(repaired.evaluation().outcome(), v1::OUTCOME_PASS);
+  // Four steps of its own: the failed call and mental arithmetic.
+  const v1::Trace failed = RunWith(written, {RouteTo("calc_b"), limit});
+  EXPECT_THAT(StepNames(failed),
+              ElementsAre("extract", "calculator!bad_argument", "mental",
+                          "answer", "max_steps!check_failed"));
+}
+
 TEST(AgentRuntimeTest, AsksAnotherRouteWhereASignalIsLow) {
   const Problem problem =
       Question("Ada likes tea. Ben owns maps. Does Ada not like tea?", "no");

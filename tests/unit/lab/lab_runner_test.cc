@@ -97,7 +97,7 @@ TEST(LabRunnerTest, SendsRunsAndActsOnWhatTheServerFound) {
   EXPECT_LT(reports[1].score.reached, reports[1].score.none);
 
   const Summary summary = Summarize(reports);
-  EXPECT_EQ(summary.ticks, 1);
+  EXPECT_EQ(summary.last_ticks, 1);
   EXPECT_EQ(summary.first.reached, reports[0].score.reached);
   EXPECT_EQ(summary.last.reached, reports[2].score.reached);
   EXPECT_GT(summary.gap_closed, .2);
