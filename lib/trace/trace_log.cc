@@ -367,7 +367,7 @@ absl::Status StoreTraceLog::Commit(std::vector<Call>* group) {
   }
   if (batch.empty()) return absl::OkStatus();
 
-  const absl::Status status = store_->Write(batch, /*sync=*/true);
+  absl::Status status = store_->Write(batch, /*sync=*/true);
   if (!status.ok()) {
     repair_ = std::move(undo);
     return status;

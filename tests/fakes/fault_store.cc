@@ -20,8 +20,10 @@ bool FaultStore::Order::Hit() {
 void FaultStore::FailWrites(int skip, int count, Fault fault,
                             absl::Status status) {
   absl::MutexLock lock(&mutex_);
-  write_order_ = {
-      .skip = skip, .count = count, .fault = fault, .status = status};
+  write_order_ = {.skip = skip,
+                  .count = count,
+                  .fault = fault,
+                  .status = std::move(status)};
 }
 
 void FaultStore::FailReads(int skip, int count, absl::Status status) {
@@ -29,7 +31,7 @@ void FaultStore::FailReads(int skip, int count, absl::Status status) {
   read_order_ = {.skip = skip,
                  .count = count,
                  .fault = Fault::kBeforeApplying,
-                 .status = status};
+                 .status = std::move(status)};
 }
 
 void FaultStore::HoldWrites() {

@@ -1,8 +1,7 @@
 #ifndef FAULTLINE_TESTS_SUPPORT_TEMP_DIR_H_
 #define FAULTLINE_TESTS_SUPPORT_TEMP_DIR_H_
 
-#include <stdlib.h>
-
+#include <cstdlib>
 #include <filesystem>
 #include <string>
 

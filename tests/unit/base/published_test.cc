@@ -35,6 +35,7 @@ TEST(PublishedTest, ReadersNeverSeeAHalfWrittenValue) {
   Published<Pair> published(std::make_shared<const Pair>(0, 0));
   constexpr int kRounds = 2000;
   std::vector<std::thread> readers;
+  readers.reserve(2);
   for (int i = 0; i < 2; ++i) {
     readers.emplace_back([&] {
       int last = 0;

@@ -9,8 +9,6 @@
 namespace faultline::fakes {
 namespace {
 
-using ::testing::_;
-
 class FaultStoreTest : public ::testing::Test {
  protected:
   absl::Status Put(const std::string& key, const std::string& value,

@@ -132,6 +132,7 @@ TEST_F(RocksStoreTest, ServesMoreThanItsMemoryHolds) {
     ASSERT_OK(store->Write(batch, /*sync=*/false));
   }
   std::vector<std::string> keys;
+  keys.reserve(2 * kKeys);
   for (int i = 0; i < 2 * kKeys; ++i) keys.push_back(absl::StrCat("k", i));
   ASSERT_OK_AND_ASSIGN(const auto found, store->MultiGet(Family::kIds, keys));
   for (int i = 0; i < 2 * kKeys; ++i) {
