@@ -16,6 +16,7 @@ namespace {
 using ::faultline::testing::StatusIs;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -86,8 +87,20 @@ TEST(ClusterFailures, LeavesNoiseAlone) {
   base::Random random(4);
   const PlantedWorld world = MakeGaussianWorld(0, 0, 600, 600, 1, 48, &random);
   const Clustering clustering = Cluster(world);
-  EXPECT_GE(clustering.filtered, 400);
+  // A share of at most filter_tail passes by chance.
+  EXPECT_GE(clustering.filtered, 460);
   EXPECT_LE(GroupedShare(world, clustering, false), .2);
+}
+
+TEST(ClusterFailures, MembersHaveMostTiesInside) {
+  base::Random random(11);
+  const PlantedWorld world = MakeGaussianWorld(0, 0, 300, 0, 1, 48, &random);
+  const Clustering clustering = Cluster(world);
+  ASSERT_FALSE(clustering.groups.empty());
+  for (const Group& group : clustering.groups) {
+    EXPECT_THAT(group.strengths, Each(Ge(.5)));
+  }
+  EXPECT_LT(GroupedShare(world, clustering, false), .8);
 }
 
 TEST(ClusterFailures, DescribesItsGroups) {
@@ -208,6 +221,34 @@ TEST(ClusterFailures, RunsWithoutTokensAreAGroupOfTheirOwn) {
   ASSERT_THAT(clustering.groups, SizeIs(3));
   EXPECT_EQ(clustering.groups[2].members.front(), 60);
   EXPECT_THAT(clustering.groups[2].members, SizeIs(20));
+}
+
+TEST(ClusterFailures, AFailureIsNoEvidenceForItself) {
+  // Places of three runs: one failure and two successes, or three failures.
+  base::Random random(12);
+  PlantedWorld world;
+  world.dimension = 40;
+  for (int i = 0; i < 120; ++i) {
+    const int place = i / 3;
+    const bool failed = place % 2 == 0 || i % 3 == 0;
+    std::vector<float> vector(40);
+    for (float& x : vector) x = static_cast<float>(.01 * random.Normal());
+    vector[place] += 1;
+    if (failed) {
+      world.failure_row.push_back(i);
+      world.failures.insert(world.failures.end(), vector.begin(), vector.end());
+    }
+    world.pooled.insert(world.pooled.end(), vector.begin(), vector.end());
+    world.pooled_failed.push_back(failed);
+  }
+  // Two thirds fail. Two neighbours, both failed: p = 4/9; one: 8/9; none: 1.
+  ClusterOptions options;
+  options.min_failures_to_filter = 1;
+  options.filter_neighbors = 2;
+  for (const double tail : {.6, .9}) {
+    options.filter_tail = tail;
+    EXPECT_EQ(Cluster(world, options).filtered, 20) << tail;
+  }
 }
 
 TEST(ClusterFailures, CopiesAreFilteredByAllRunsAtTheirPoint) {

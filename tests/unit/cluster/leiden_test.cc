@@ -138,15 +138,25 @@ TEST(Leiden, HigherResolutionGivesMoreCommunities) {
 }
 
 TEST(Leiden, CommunitiesAreConnected) {
-  for (uint64_t seed = 1; seed <= 30; ++seed) {
-    base::Random random(seed);
-    // Sparse and unstructured: where Louvain leaves broken communities.
-    const Graph graph = PlantedPartition(20, 15, .12, .006, &random);
-    const std::vector<int32_t> community =
-        Leiden(graph, {.resolution = .5, .passes = 1, .seed = seed});
-    const int32_t most = *std::max_element(community.begin(), community.end());
-    for (int32_t c = 0; c <= most; ++c) {
-      EXPECT_TRUE(Connected(graph, community, c)) << seed << " " << c;
+  for (const double resolution : {.5, 1.0}) {
+    for (uint64_t seed = 1; seed <= 6; ++seed) {
+      // Large, sparse and random: without refinement, some communities break.
+      base::Random random(seed);
+      Edges edges;
+      for (int i = 0; i < 4000; ++i) {
+        const auto a = static_cast<int32_t>(random.Below(2000));
+        const auto b = static_cast<int32_t>(random.Below(2000));
+        if (a == b) continue;
+        edges[std::minmax(a, b)] = static_cast<float>(.1 + random.Uniform());
+      }
+      const Graph graph = MakeGraph(2000, edges);
+      const std::vector<int32_t> community =
+          Leiden(graph, {.resolution = resolution, .seed = seed});
+      const int32_t most =
+          *std::max_element(community.begin(), community.end());
+      for (int32_t c = 0; c <= most; ++c) {
+        EXPECT_TRUE(Connected(graph, community, c)) << seed << " " << c;
+      }
     }
   }
 }
