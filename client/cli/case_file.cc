@@ -12,6 +12,7 @@ namespace faultline::cli {
 namespace {
 
 constexpr int kMaxEvidence = 8;  // rows of one kind
+constexpr double kLeastContribution = 0.01;
 
 void Heading(Session* session, absl::string_view text) {
   session->out() << "\n" << text << "\n";
@@ -26,6 +27,15 @@ std::string ScopeText(const v1::Predicate& scope) {
   return scope.expression_case() == v1::Predicate::EXPRESSION_NOT_SET
              ? "-"
              : policy::PredicateText(scope);
+}
+
+// An odds ratio with its interval; `-` where the counts do not allow one.
+std::string OddsRatioText(const v1::Association& association) {
+  return association.odds_ratio_upper() > 0
+             ? WithInterval(association.odds_ratio(),
+                            association.odds_ratio_lower(),
+                            association.odds_ratio_upper())
+             : "-";
 }
 
 void PrintEnrichment(Session* session, const v1::Enrichment& enrichment) {
@@ -59,6 +69,7 @@ void PrintDiagnosis(Session* session, const v1::Diagnosis& diagnosis) {
     Line(session, "summary", diagnosis.summary());
   }
   for (const auto& reading : diagnosis.readings()) {
+    if (reading.contribution() < kLeastContribution) continue;
     Line(session, absl::StrFormat("%+.2f", reading.contribution()),
          absl::StrCat(EnumWord(reading.failure_mode()), ": ", reading.rule()));
   }
@@ -75,16 +86,11 @@ void PrintEvidence(Session* session, const v1::Diagnosis& diagnosis) {
                 {"SHARE", Column::Fit::kNumber}});
   for (const auto& cause : diagnosis.causes()) {
     if (causes.rows() == kMaxEvidence) break;
-    const auto& successes = cause.against_successes();
-    const auto& failures = cause.against_failures();
-    causes.AddRow(
-        {absl::StrCat("  ", OneLine(cause.text(), 80)),
-         WithInterval(successes.odds_ratio(), successes.odds_ratio_lower(),
-                      successes.odds_ratio_upper()),
-         WithInterval(failures.odds_ratio(), failures.odds_ratio_lower(),
-                      failures.odds_ratio_upper()),
-         PValue(cause.adjusted_p_value()),
-         Percent(cause.attributable_share())});
+    causes.AddRow({absl::StrCat("  ", OneLine(cause.text(), 80)),
+                   OddsRatioText(cause.against_successes()),
+                   OddsRatioText(cause.against_failures()),
+                   PValue(cause.adjusted_p_value()),
+                   Percent(cause.attributable_share())});
   }
   session->PrintTable(causes,
                       absl::StrCat("  none of ", diagnosis.features_tested(),

@@ -1,4 +1,5 @@
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -14,7 +15,6 @@
 #include "client/sdk/grpc_connection.h"
 #include "client/sdk/trace_client.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
-#include "google/protobuf/struct.pb.h"
 
 namespace faultline::cli {
 namespace {
@@ -65,13 +65,11 @@ absl::Status PrintCounts(Session* session, const ImportCounts& counts,
       {"unreadable", counts.unreadable},
       {"settled", counts.settled}};
   if (session->options().json) {
-    google::protobuf::Struct json;
-    for (const auto& [name, count] : rows) {
-      (*json.mutable_fields())[name].set_number_value(
-          static_cast<double>(count));
-    }
-    (*json.mutable_fields())["seconds"].set_number_value(seconds);
-    return session->PrintJson(json);
+    nlohmann::ordered_json json;
+    for (const auto& [name, count] : rows) json[name] = count;
+    json["seconds"] = seconds;
+    session->out() << json.dump() << "\n";
+    return absl::OkStatus();
   }
   for (const auto& [name, count] : rows) {
     session->out() << absl::StreamFormat("%-10s  %d\n", name, count);

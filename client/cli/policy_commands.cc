@@ -137,10 +137,9 @@ absl::Status Watch(Session* session, int count) {
     request.set_applied_version(response.policy().version());
     stream->Write(request);
   }
-  if (count > 0 && seen == count) {
-    context.TryCancel();
-    stream->Finish();
-    return absl::OkStatus();
+  // The server ends the call when it has read the last answer.
+  stream->WritesDone();
+  while (stream->Read(&response)) {
   }
   return session->ToStatus(stream->Finish(), context);
 }

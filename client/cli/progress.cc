@@ -28,13 +28,16 @@ Progress::Progress(std::string what, Terminal terminal,
       clock_(clock),
       out_(out),
       start_(clock->SteadyNow()),
-      next_draw_(start_) {}
+      next_draw_(start_ + Interval()) {}
+
+absl::Duration Progress::Interval() const {
+  return terminal_.interactive ? absl::Milliseconds(100) : absl::Seconds(1);
+}
 
 void Progress::Update(double share, uint64_t items) {
   const absl::Duration now = clock_->SteadyNow();
   if (now < next_draw_) return;
-  next_draw_ = now + (terminal_.interactive ? absl::Milliseconds(100)
-                                            : absl::Seconds(1));
+  next_draw_ = now + Interval();
   Draw(share, items);
 }
 

@@ -28,6 +28,7 @@ class Progress {
   absl::Duration elapsed() const { return clock_->SteadyNow() - start_; }
 
  private:
+  absl::Duration Interval() const;
   void Draw(double share, uint64_t items);
 
   const std::string what_;

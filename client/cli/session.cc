@@ -1,12 +1,13 @@
 #include "client/cli/session.h"
 
+#include <nlohmann/json.hpp>
+
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cli/exit_code.h"
 #include "client/cli/text.h"
 #include "client/sdk/grpc_connection.h"
 #include "faultline/v1/error.pb.h"
-#include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "grpc/support/time.h"
 #include "grpcpp/create_channel.h"
@@ -102,28 +103,14 @@ void Session::PrintError(const absl::Status& status) const {
   const auto detail = base::GetErrorDetail(status);
   const std::string code = absl::StatusCodeToString(status.code());
   if (options_.json) {
-    google::protobuf::Struct error;
-    auto& fields = *error.mutable_fields();
-    fields["code"].set_string_value(code);
-    fields["message"].set_string_value(std::string(status.message()));
+    nlohmann::ordered_json error = {{"code", code},
+                                    {"message", std::string(status.message())}};
     if (detail.has_value()) {
-      auto& detail_fields =
-          *fields["detail"].mutable_struct_value()->mutable_fields();
-      detail_fields["reason"].set_string_value(
-          v1::ErrorDetail::Reason_Name(detail->reason()));
-      detail_fields["field"].set_string_value(detail->field());
-      detail_fields["limit"].set_string_value(detail->limit());
-      detail_fields["message"].set_string_value(detail->message());
-      for (const auto& [key, value] : detail->metadata()) {
-        (*detail_fields["metadata"]
-              .mutable_struct_value()
-              ->mutable_fields())[key]
-            .set_string_value(value);
-      }
+      error["detail"] = nlohmann::ordered_json::parse(Json(*detail));
     }
-    google::protobuf::Struct wrapper;
-    *(*wrapper.mutable_fields())["error"].mutable_struct_value() = error;
-    err() << Json(wrapper) << "\n";
+    err() << nlohmann::ordered_json{{"error", error}}.dump(
+                 -1, ' ', false, nlohmann::json::error_handler_t::replace)
+          << "\n";
     return;
   }
   err() << "faultlinectl: "
