@@ -195,6 +195,7 @@ void App::Stop() {
   projects_.reset();
   board_.reset();
   log_.reset();
+  if (store_ != nullptr) LOG(INFO) << "stopped";
   store_.reset();
 }
 

@@ -32,18 +32,14 @@ constexpr size_t kMaxReasonBytes = 1024;
 // at `status`.
 bool Permits(Intervention::Status status,
              InterventionReview::Decision decision) {
-  switch (decision) {
-    case InterventionReview::DECISION_APPROVE:
-      return status == Intervention::STATUS_PROPOSED;
-    case InterventionReview::DECISION_REJECT:
-      return status == Intervention::STATUS_PROPOSED ||
-             status == Intervention::STATUS_APPROVED;
-    case InterventionReview::DECISION_ROLL_BACK:
-      return status == Intervention::STATUS_TRIAL ||
-             status == Intervention::STATUS_CONFIRMED;
-    default:
-      return false;
+  const bool proposed = status == Intervention::STATUS_PROPOSED;
+  const bool approved = status == Intervention::STATUS_APPROVED;
+  if (decision == InterventionReview::DECISION_APPROVE) return proposed;
+  if (decision == InterventionReview::DECISION_REJECT) {
+    return proposed || approved;
   }
+  return status == Intervention::STATUS_TRIAL ||
+         status == Intervention::STATUS_CONFIRMED;
 }
 
 absl::StatusOr<const Intervention*> FindIntervention(

@@ -22,7 +22,7 @@ v1::Trace MakeTrace(const std::string& id, const std::string& tool,
                     v1::Outcome outcome) {
   v1::Trace trace;
   trace.set_trace_id(id);
-  trace.mutable_start_time()->set_seconds(1'800'000'000);
+  trace.mutable_start_time()->set_seconds(1'700'000'000);
   v1::Step* step = trace.add_steps();
   step->set_kind(v1::Step::KIND_TOOL);
   step->set_name(tool);
