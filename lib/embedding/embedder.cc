@@ -91,7 +91,7 @@ absl::Status CheckCorpus(const v1::CorpusSnapshot& corpus) {
   }
   for (const auto* numbers :
        {&corpus.numeric_location(), &corpus.numeric_scale()}) {
-    if ((numbers->size() != 0 && numbers->size() != kNumericCount) ||
+    if ((!numbers->empty() && numbers->size() != kNumericCount) ||
         numbers->size() != corpus.numeric_scale_size() ||
         !AllFinite(*numbers)) {
       return InvalidOption(

@@ -1,14 +1,15 @@
 #ifndef FAULTLINE_LIB_SPACE_FAISS_GUARD_H_
 #define FAULTLINE_LIB_SPACE_FAISS_GUARD_H_
 
-#include <omp.h>
-
 #include <exception>
 #include <new>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+
+// Of omp.h, which Debian ships inside GCC's directory, out of clang's sight.
+extern "C" void omp_set_num_threads(int count) noexcept;
 
 namespace faultline::space {
 

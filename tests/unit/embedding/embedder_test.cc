@@ -19,7 +19,6 @@ using ::faultline::testing::StatusIs;
 using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
-using ::testing::Not;
 
 constexpr Map kMaps[] = {Map::kTrajectory, Map::kBehavior, Map::kFailure};
 
@@ -139,7 +138,7 @@ TEST(EmbedderTest, RareBehaviorWeighsMore) {
   std::vector<embedding::Run> runs;
   v1::Trace trace;
   AddStep(v1::Step::KIND_TOOL, "common", &trace);
-  for (int i = 0; i < 99; ++i) runs.push_back(ExtractRun(trace, nullptr));
+  runs.assign(99, ExtractRun(trace, nullptr));
   AddStep(v1::Step::KIND_TOOL, "rare", &trace);
   runs.push_back(ExtractRun(trace, nullptr));
   const auto flat = MakeEmbedder();
@@ -170,12 +169,14 @@ TEST(EmbedderTest, WordsWeighByHowTheySplitTheRuns) {
 TEST(EmbedderTest, TrajectoryViewKeepsModesOfWordsAndModelTogether) {
   const std::vector<QuestionRun> world = QuestionWorld(1500, 1);
   std::vector<embedding::Run> runs;
+  runs.reserve(world.size());
   for (const QuestionRun& run : world) {
     runs.push_back(ExtractRun(run.trace, nullptr));
   }
   const auto embedder = MakeEmbedder({}, CountCorpus(Pointers(runs), nullptr));
   const auto purity = [&](Map map) {
     std::vector<std::vector<float>> vectors;
+    vectors.reserve(runs.size());
     for (const embedding::Run& run : runs) {
       vectors.push_back(EmbedRun(*embedder, run, map));
     }

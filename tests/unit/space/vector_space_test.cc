@@ -38,6 +38,7 @@ std::unique_ptr<VectorSpace> MakeSpace(const VectorSpace::Options& options) {
 
 std::vector<uint64_t> IdsOf(const std::vector<Neighbor>& neighbors) {
   std::vector<uint64_t> ids;
+  ids.reserve(neighbors.size());
   for (const Neighbor& neighbor : neighbors) ids.push_back(neighbor.id);
   return ids;
 }
