@@ -69,6 +69,7 @@ v1::LogRecord AnnotationRecord(const std::string& trace_id,
 
 std::vector<v1::LogRecord> Traces(const std::vector<std::string>& ids) {
   std::vector<v1::LogRecord> records;
+  records.reserve(ids.size());
   for (const std::string& id : ids) records.push_back(TraceRecord(id));
   return records;
 }
@@ -315,15 +316,15 @@ class Journal {
 
   // Notes the records of a commit.
   TraceLog::Observer Observer() {
-    return
-        [this](absl::string_view project, std::vector<v1::LogRecord> records) {
-          std::string event = absl::StrCat("observed ", project);
-          for (const v1::LogRecord& record : records) {
-            absl::StrAppend(&event, " ", record.sequence(), ":",
-                            record.trace().trace_id());
-          }
-          Add(event);
-        };
+    return [this](absl::string_view project,
+                  const std::vector<v1::LogRecord>& records) {
+      std::string event = absl::StrCat("observed ", project);
+      for (const v1::LogRecord& record : records) {
+        absl::StrAppend(&event, " ", record.sequence(), ":",
+                        record.trace().trace_id());
+      }
+      Add(event);
+    };
   }
 
   // Notes the end of a call.
@@ -544,6 +545,7 @@ TEST_F(TraceLogTest, ManyThreadsGetSequencesWithoutGapsAndEachTraceOnce) {
   constexpr int kThreads = 8;
   constexpr int kCalls = 40;
   std::vector<std::thread> threads;
+  threads.reserve(kThreads);
   absl::Mutex mutex;
   std::map<std::string, uint64_t> sequences;  // by trace id
   int fresh = 0;
