@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Installs what Faultline needs to build, run and test on Debian 12. Idempotent;
-# runs as root or through sudo.
+# Installs what Faultline needs on Debian 12. Idempotent; runs as root or through
+# sudo.
+#   install-deps.sh              to build, run and test
+#   install-deps.sh --runtime    only to run what was built elsewhere
 set -euo pipefail
 
 packages=(
@@ -12,6 +14,15 @@ packages=(
   # Checks.
   clang-format clang-tidy python3
 )
+
+if [[ ${1:-} == --runtime ]]; then
+  # Shared libraries of the installed programs; tests/house/docker_replay.sh
+  # compares them with what the programs are linked to.
+  packages=(
+    ca-certificates libabsl20220623 libgomp1 libgoogle-glog0v6 libgrpc++1.51 libgrpc29 libopenblas0-pthread
+    libprotobuf32 libre2-9 librocksdb7.8 libsmartcols1 libssl3 libstdc++6 libxxhash0
+  )
+fi
 
 missing=()
 for package in "${packages[@]}"; do
