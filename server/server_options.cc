@@ -1,5 +1,6 @@
 #include "server/server_options.h"
 
+#include <arpa/inet.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
@@ -10,7 +11,6 @@
 #include <sstream>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -68,8 +68,12 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 }
 
 bool IsLoopback(absl::string_view host) {
-  return host == "localhost" || host == "[::1]" ||
-         absl::StartsWith(host, "127.");
+  constexpr uint32_t kLoopbackNet = 127;
+  in_addr address;
+  if (inet_pton(AF_INET, std::string(host).c_str(), &address) == 1) {
+    return ntohl(address.s_addr) >> 24 == kLoopbackNet;
+  }
+  return host == "localhost" || host == "[::1]";
 }
 
 absl::Status CheckAddress(const v1::ServerConfig& config) {

@@ -156,6 +156,14 @@ TEST_F(ProcessTest, SaysWhereItListensAndStopsOnSigterm) {
   EXPECT_EQ(server.Wait(), 0);
 }
 
+TEST_F(ProcessTest, TheExampleConfigurationStarts) {
+  auto arguments = Arguments();
+  arguments.push_back("--config");
+  arguments.push_back(SERVER_TEXTPROTO);
+  Faultlined server(arguments);
+  EXPECT_NE(server.Address(), "");
+}
+
 TEST_F(ProcessTest, BadOptionsAreNamed) {
   {
     Faultlined server({"--listen", "0.0.0.0:0", "--data_dir", dir_.path()});

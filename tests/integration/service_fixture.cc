@@ -2,6 +2,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -50,25 +51,30 @@ std::optional<v1::ErrorDetail> TrailingDetail(const grpc::ClientContext& call) {
   return detail;
 }
 
-FakeLoop::FakeLoop(std::string project, const trace::TraceLog* log)
+FakeLoop::FakeLoop(std::string project, const trace::TraceLog* log,
+                   Running* running)
     : project_(std::move(project)),
       log_(log),
+      running_(running),
       snapshot_(std::make_shared<slowloop::TickSnapshot>()) {}
 
 absl::StatusOr<v1::Tick> FakeLoop::RunOnce() {
+  const int now = ++running_->now;
+  running_->most = std::max(running_->most.load(), now);
   absl::MutexLock lock(&mutex_);
-  ++running_;
+  held_ = true;
   const auto released = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return !hold_;
   };
   mutex_.Await(absl::Condition(&released));
-  --running_;
+  held_ = false;
   auto next = std::make_shared<slowloop::TickSnapshot>(*snapshot_);
   v1::Tick& tick = *next->state.mutable_tick();
   tick.set_tick(tick.tick() + 1);
   tick.set_watermark(log_->LastSequence(project_));
   ticks_.insert(ticks_.begin(), tick);
   snapshot_ = std::move(next);
+  --running_->now;
   return ticks_.front();
 }
 
@@ -108,9 +114,8 @@ void FakeLoop::Hold() {
 
 void FakeLoop::WaitUntilHeld() {
   absl::MutexLock lock(&mutex_);
-  const auto held = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return running_ > 0;
-  };
+  const auto held = [this]()
+                        ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return held_; };
   mutex_.Await(absl::Condition(&held));
 }
 
@@ -119,7 +124,8 @@ void FakeLoop::Release() {
   hold_ = false;
 }
 
-ServiceTest::ServiceTest(uint64_t window) : store_(&memory_), pool_(2, 64) {
+ServiceTest::ServiceTest(uint64_t window)
+    : store_(&memory_), observer_(&clock_), pool_(2, 64) {
   auto validator = trace::TraceValidator::Create(v1::TraceLimits());
   EXPECT_OK(validator);
   validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
@@ -132,8 +138,8 @@ ServiceTest::ServiceTest(uint64_t window) : store_(&memory_), pool_(2, 64) {
   projects_ = *server::Projects::Create(
       [this](absl::string_view project)
           -> absl::StatusOr<std::unique_ptr<slowloop::SlowLoop>> {
-        auto loop =
-            std::make_unique<FakeLoop>(std::string(project), log_.get());
+        auto loop = std::make_unique<FakeLoop>(std::string(project), log_.get(),
+                                               &running_);
         loops_[std::string(project)] = loop.get();
         return loop;
       },
@@ -155,6 +161,11 @@ ServiceTest::ServiceTest(uint64_t window) : store_(&memory_), pool_(2, 64) {
                                                board_.get(), projects_.get(),
                                                &pool_, &clock_));
   grpc::ServerBuilder builder;
+  std::vector<
+      std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
+      interceptors;
+  interceptors.push_back(observer_.MakeInterceptorFactory());
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   for (const auto& service : services_) builder.RegisterService(service.get());
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),

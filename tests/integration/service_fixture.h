@@ -3,6 +3,7 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
 #include "server/projects.h"
+#include "server/rpc_observer.h"
 #include "server/stream_registry.h"
 #include "server/worker_pool.h"
 #include "tests/fakes/fake_clock.h"
@@ -40,7 +42,13 @@ std::optional<v1::ErrorDetail> TrailingDetail(const grpc::ClientContext& call);
 // A slow loop whose ticks do what the test says. Thread-safe.
 class FakeLoop : public slowloop::SlowLoop {
  public:
-  FakeLoop(std::string project, const trace::TraceLog* log);
+  // How many loops of a test are in a tick, now and at most.
+  struct Running {
+    std::atomic<int> now = 0;
+    std::atomic<int> most = 0;
+  };
+
+  FakeLoop(std::string project, const trace::TraceLog* log, Running* running);
 
   // Counts; changes nothing else.
   absl::StatusOr<v1::Tick> RunOnce() override;
@@ -58,12 +66,13 @@ class FakeLoop : public slowloop::SlowLoop {
  private:
   const std::string project_;
   const trace::TraceLog* const log_;
+  Running* const running_;
   mutable absl::Mutex mutex_;
   std::vector<v1::Tick> ticks_ ABSL_GUARDED_BY(mutex_);  // latest first
   std::shared_ptr<const slowloop::TickSnapshot> snapshot_
       ABSL_GUARDED_BY(mutex_);
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
-  int running_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool held_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
 // Every service over parts that the test controls: a store that fails on
@@ -90,9 +99,11 @@ class ServiceTest : public ::testing::Test {
   std::unique_ptr<trace::TraceLog> log_;
   std::unique_ptr<policy::PolicyBoard> board_;
   std::unique_ptr<ingest::Ingestor> ingestor_;
+  FakeLoop::Running running_;
   std::map<std::string, FakeLoop*> loops_;
   std::unique_ptr<server::Projects> projects_;
   server::StreamRegistry streams_;
+  server::RpcObserver observer_;
   server::WorkerPool pool_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;

@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "faultline/v1/behavior_service.grpc.pb.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
@@ -368,6 +370,48 @@ TEST_F(TickServicesTest, StoppingAnswersTicksThatWait) {
   projects_->StopTicks();
   v1::Tick tick;
   EXPECT_EQ(TriggerTick(&tick).error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(TickServicesTest, TicksOfDifferentProjectsTakeTurns) {
+  Store({MakeTrace("a")}, "p");
+  Store({MakeTrace("a")}, "q");
+  Loop("p")->Hold();
+  projects_->TriggerTick("p", nullptr);
+  Loop("p")->WaitUntilHeld();
+  absl::Notification done;
+  projects_->TriggerTick("q", [&](absl::StatusOr<v1::Tick> tick) {
+    EXPECT_OK(tick);
+    done.Notify();
+  });
+  Loop("p")->Release();
+  done.WaitForNotification();
+  EXPECT_EQ(running_.most, 1);
+}
+
+TEST_F(TickServicesTest, ANewIntervalCountsFromNow) {
+  Store({MakeTrace("a")});
+  v1::UpdateConfigRequest update;
+  update.mutable_config()->mutable_tick_interval()->set_seconds(10);
+  ASSERT_TRUE(UpdateConfig(update).ok());
+  clock_.WaitForWaiters(1);
+  EXPECT_EQ(Loop()->Snapshot()->state.tick().tick(), 0);
+  clock_.Advance(absl::Seconds(11));
+  while (Loop()->Snapshot()->state.tick().tick() == 0) {
+    std::this_thread::yield();
+  }
+}
+
+TEST_F(TickServicesTest, EveryCallIsCountedByMethodAndCode) {
+  GetConfig();
+  v1::Tick tick;
+  TriggerTick(&tick);
+  const auto counts = observer_.Counts();
+  EXPECT_THAT(counts, Contains(Pair(
+                          Pair("/faultline.v1.AdminService/GetConfig", 0), 1)));
+  EXPECT_THAT(counts,
+              Contains(Pair(Pair("/faultline.v1.AdminService/TriggerTick",
+                                 grpc::StatusCode::NOT_FOUND),
+                            1)));
 }
 
 TEST_F(TickServicesTest, SettingsCanBeReadBeforeTheProjectExists) {
