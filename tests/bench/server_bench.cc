@@ -158,6 +158,10 @@ int Main(int argc, char** argv) {
   const absl::Duration length = absl::Seconds(seconds);
 
   const std::string directory = MakeTemporaryDirectory();
+  // Ticks would share the cores with what is measured.
+  const std::string config_path = directory + "/config.textproto";
+  std::ofstream(config_path)
+      << "default_project { tick_interval { seconds: 0 } }\n";
   double bare_ingest = 0;
   double bare_polls = 0;
   {
