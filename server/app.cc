@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "grpc/health/v1/health.pb.h"
 #include "lib/base/status_macros.h"
 #include "lib/slowloop/slow_loop.h"
 #include "lib/store/rocks_store.h"
@@ -121,6 +122,9 @@ absl::Status App::Listen() {
                                        board_.get(), projects_.get(),
                                        pool_.get(), clock_));
 
+  // Reflection describes what is linked in; gRPC's health service is not.
+  google::protobuf::LinkMessageReflection<
+      grpc::health::v1::HealthCheckRequest>();
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
