@@ -4,6 +4,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace faultline::importers {
@@ -56,7 +57,7 @@ std::string ErrorClass(absl::string_view text) {
     begin = end + 1;
     if (token.empty()) continue;
     const absl::string_view bare = StripAround(token, "\"'`[](){}<>,;:.!?");
-    if (!bare.empty() && IsExceptionName(bare)) return std::string(bare);
+    if (!bare.empty() && IsExceptionName(bare)) return absl::StrCat(bare);
     if (!seen_error && absl::EqualsIgnoreCase(bare, "error")) {
       seen_error = true;
       complete = false;

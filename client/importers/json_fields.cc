@@ -73,7 +73,7 @@ const json* JsonFields::Find(const char* key) const {
 }
 
 std::string JsonFields::PathOf(absl::string_view key) const {
-  return path_.empty() ? std::string(key) : absl::StrCat(path_, ".", key);
+  return absl::StrCat(path_, path_.empty() ? "" : ".", key);
 }
 
 void JsonFields::Fail(absl::string_view key, absl::string_view expected,

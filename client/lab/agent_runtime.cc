@@ -348,7 +348,7 @@ class AgentRuntime::Session {
       (*parse->mutable_attributes())["unknown_sentences"] =
           absl::StrCat(answer.unknown_sentences);
       *confidence = answer.confidence;
-      const std::string text = answer.yes ? "yes" : "no";
+      std::string text = answer.yes ? "yes" : "no";
       AddStep(v1::Step::KIND_LLM, "answer", kWeakModel, answer.frame, text);
       return text;
     }
@@ -356,7 +356,7 @@ class AgentRuntime::Session {
         route == kBigram ? models_.bigram : models_.bag_of_words;
     const double yes = model.ProbabilityOfYes(problem_.question);
     *confidence = std::max(yes, 1 - yes);
-    const std::string text = yes > .5 ? "yes" : "no";
+    std::string text = yes > .5 ? "yes" : "no";
     AddStep(v1::Step::KIND_LLM, "answer", kWeakModel, problem_.question, text);
     return text;
   }
@@ -577,6 +577,7 @@ AgentRuntime::~AgentRuntime() = default;
 std::unique_ptr<const AgentRuntime> AgentRuntime::Create(uint64_t seed) {
   base::Random random(base::Mix64(seed));
   std::vector<Problem> questions;
+  questions.reserve(kTaughtQuestions);
   for (int i = 0; i < kTaughtQuestions; ++i) {
     questions.push_back(MakeReasoningProblem(Phrasing::kTaught, &random));
   }

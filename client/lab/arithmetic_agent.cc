@@ -51,7 +51,7 @@ std::string ExtractExpression(absl::string_view question) {
     if (!absl::StartsWith(lower, opening)) continue;
     absl::string_view rest = question.substr(absl::string_view(opening).size());
     if (!absl::ConsumeSuffix(&rest, "?")) absl::ConsumeSuffix(&rest, ".");
-    return std::string(rest);
+    return absl::StrCat(rest);
   }
   std::vector<std::string> numbers;
   char sign = 0;

@@ -117,6 +117,7 @@ std::vector<KindReport> Lab::MeasureKinds(int problems) const {
     report.oracle += runtime_->OraclePasses(problem) ? 0 : 1;
   }
   std::vector<KindReport> sorted;
+  sorted.reserve(reports.size());
   for (auto& [key, report] : reports) sorted.push_back(std::move(report));
   return sorted;
 }

@@ -208,7 +208,7 @@ bool QuestionParser::Holds(const Text& text, const Atom& atom) const {
     return false;
   }
   // Everything that is below the atom's upper end, by way of others.
-  const auto upper_first = [this](const Atom& it, const Orientation& of) {
+  const auto upper_first = [](const Atom& it, const Orientation& of) {
     return of.reversed ? std::make_pair(it.object, it.subject)
                        : std::make_pair(it.subject, it.object);
   };

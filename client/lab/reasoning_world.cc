@@ -58,8 +58,8 @@ std::string Statement(const Fact& fact, base::Random* random) {
 }
 
 // The facts' statements in random order, then the question.
-std::string Text(std::vector<std::string> statements, std::string question,
-                 base::Random* random) {
+std::string Text(std::vector<std::string> statements,
+                 absl::string_view question, base::Random* random) {
   random->Shuffle(&statements);
   return absl::StrCat(absl::StrJoin(statements, " "), " ", question);
 }
@@ -79,6 +79,7 @@ std::vector<Fact> MakeFacts(size_t count, base::Random* random) {
 std::vector<std::string> Statements(const std::vector<Fact>& facts,
                                     base::Random* random) {
   std::vector<std::string> statements;
+  statements.reserve(facts.size());
   for (const Fact& fact : facts) statements.push_back(Statement(fact, random));
   return statements;
 }

@@ -63,6 +63,7 @@ TextClassifier TextClassifier::Train(const std::vector<Problem>& problems,
   }
   model.weights_.assign(model.vocabulary_.size(), 0);
   std::vector<std::vector<int>> features;
+  features.reserve(problems.size());
   for (const Problem& problem : problems) {
     features.push_back(model.Features(problem.question));
   }
