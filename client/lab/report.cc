@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 
 namespace faultline::lab {
@@ -20,7 +22,7 @@ using nlohmann::json;
 
 // Rows that one tick shows; the rest is counted.
 constexpr size_t kMaxRows = 8;
-constexpr size_t kMaxTextBytes = 60;
+constexpr size_t kMaxTextBytes = 80;
 
 struct Column {
   const char* title;
@@ -92,34 +94,67 @@ std::string Cut(absl::string_view text) {
   return text.size() > kMaxTextBytes ? absl::StrCat(cut, "...") : cut;
 }
 
-std::string More(size_t count) {
-  return count <= kMaxRows
+// What acts or may act comes first; otherwise as the server orders them.
+int Rank(const v1::Cluster& cluster) {
+  return cluster.status() == v1::Cluster::STATUS_STABLE ? 0 : 1;
+}
+int Rank(const v1::Intervention& intervention) {
+  return intervention.status() == v1::Intervention::STATUS_TRIAL ||
+                 intervention.status() == v1::Intervention::STATUS_CONFIRMED
+             ? 0
+             : 1;
+}
+
+// Calls `add_row` for the first kMaxRows resources by rank; returns a line that
+// counts the others by status.
+template <typename Resource, typename AddRow>
+std::string AddRows(const std::vector<Resource>& resources,
+                    const AddRow& add_row) {
+  std::vector<const Resource*> sorted;
+  sorted.reserve(resources.size());
+  for (const Resource& resource : resources) sorted.push_back(&resource);
+  std::stable_sort(
+      sorted.begin(), sorted.end(),
+      [](const Resource* a, const Resource* b) { return Rank(*a) < Rank(*b); });
+  std::map<std::string, int> others;
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    if (i < kMaxRows) {
+      add_row(*sorted[i]);
+    } else {
+      ++others[StatusText(sorted[i]->status())];
+    }
+  }
+  std::vector<std::string> counts;
+  for (const auto& [status, count] : others) {
+    counts.push_back(absl::StrCat(count, " ", status));
+  }
+  return counts.empty()
              ? ""
-             : absl::StrCat("  and ", count - kMaxRows, " more\n");
+             : absl::StrCat("  and ", absl::StrJoin(counts, ", "), "\n");
 }
 
 std::string ClusterTable(const std::vector<v1::Cluster>& clusters) {
   Table table(
       {{"CLUSTER"}, {"SIZE", true}, {"STATUS"}, {"FAILURE MODE"}, {"TITLE"}});
-  for (size_t i = 0; i < std::min(clusters.size(), kMaxRows); ++i) {
-    const v1::Cluster& cluster = clusters[i];
-    table.AddRow({Cut(cluster.cluster_id()), absl::StrCat(cluster.size()),
-                  StatusText(cluster.status()),
-                  ModeText(cluster.diagnosis().failure_mode()),
-                  Cut(cluster.title())});
-  }
-  return absl::StrCat(table.Text(), More(clusters.size()));
+  const std::string others =
+      AddRows(clusters, [&table](const v1::Cluster& cluster) {
+        table.AddRow({Cut(cluster.cluster_id()), absl::StrCat(cluster.size()),
+                      StatusText(cluster.status()),
+                      ModeText(cluster.diagnosis().failure_mode()),
+                      Cut(cluster.title())});
+      });
+  return absl::StrCat(table.Text(), others);
 }
 
 std::string InterventionTable(
     const std::vector<v1::Intervention>& interventions) {
   Table table({{"INTERVENTION"}, {"KIND"}, {"STATUS"}, {"WHAT"}});
-  for (size_t i = 0; i < std::min(interventions.size(), kMaxRows); ++i) {
-    const v1::Intervention& it = interventions[i];
-    table.AddRow({Cut(it.intervention_id()), KindText(it.kind()),
-                  StatusText(it.status()), Cut(it.summary())});
-  }
-  return absl::StrCat(table.Text(), More(interventions.size()));
+  const std::string others =
+      AddRows(interventions, [&table](const v1::Intervention& it) {
+        table.AddRow({Cut(it.intervention_id()), KindText(it.kind()),
+                      StatusText(it.status()), Cut(it.summary())});
+      });
+  return absl::StrCat(table.Text(), others);
 }
 
 json ScoreJson(const Score& score) {

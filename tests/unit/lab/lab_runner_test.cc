@@ -48,7 +48,11 @@ class FakeBackend final : public Backend {
     cluster.set_title("bag \x1b[31mof words");
     cluster.mutable_diagnosis()->set_failure_mode(
         v1::FAILURE_MODE_ROUTING_FAILURE);
-    return std::vector<v1::Cluster>(11, cluster);
+    std::vector<v1::Cluster> clusters(11, cluster);
+    for (int i = 0; i < 10; ++i) {
+      clusters[i].set_status(v1::Cluster::STATUS_HYPOTHESIS);
+    }
+    return clusters;
   }
   absl::StatusOr<std::vector<v1::Intervention>> Interventions() override {
     v1::Intervention intervention;
@@ -131,7 +135,7 @@ TEST(ReportTest, ShowsClustersAndInterventionsWithoutControlCharacters) {
   ASSERT_OK_AND_ASSIGN(const TickReport report, runner.RunTick());
   EXPECT_THAT(TickText(report),
               AllOf(HasSubstr("tick 1: 200 runs"), HasSubstr("routing_failure"),
-                    HasSubstr("stable"), HasSubstr("and 3 more"),
+                    HasSubstr("stable"), HasSubstr("and 3 hypothesis\n"),
                     HasSubstr("routing_policy"), HasSubstr("trial"),
                     Not(HasSubstr("\x1b"))));
   EXPECT_THAT(TickJson(report), AllOf(HasSubstr("\"failure_mode\":"
