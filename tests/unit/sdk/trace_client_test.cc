@@ -185,6 +185,21 @@ TEST_F(TraceClientTest,
               StatusIs(absl::StatusCode::kUnavailable, "gone"));
 }
 
+TEST_F(TraceClientTest, AfterABreakSmallBatchesWaitForTheirDelayAgain) {
+  options_.max_batch_delay = absl::Hours(1000000);
+  server_->HoldSettling();
+  Open();
+  SendMany(0, 64);
+  server_->WaitForReceived(64);
+  server_->BreakStreams(absl::UnavailableError("gone"));
+  server_->ReleaseSettling();
+  FlushThroughRetries();
+  SendMany(64, 1);
+  clock_.WaitForWaiters(1);
+  EXPECT_EQ(server_->received(), 128);
+  EXPECT_EQ(client_->statistics().buffered_traces, 1);
+}
+
 TEST_F(TraceClientTest, SurvivesBreaksAtEveryPoint) {
   options_.max_batch_traces = 4;
   Open();
@@ -222,6 +237,7 @@ TEST_F(TraceClientTest, ATraceRejectedBeforeABreakIsNotSentAgain) {
   EXPECT_EQ(rejections, 1);
   EXPECT_EQ(server_->received(), 3);
   EXPECT_EQ(client_->statistics().settled, 2);
+  EXPECT_EQ(client_->statistics().buffered_bytes, 0);
 }
 
 TEST_F(TraceClientTest, GivesUpAStreamThatSettlesNothing) {
