@@ -128,6 +128,7 @@ std::vector<RuleMatch> PolicyMatcher::Match(const v1::Trace& context,
   if (rules_.empty() || InGlobalHoldout(assignment_key, policy_)) {
     return matches;
   }
+  matches.reserve(std::min<size_t>(rules_.size(), 16));
   PredicateSet::Reader reader(predicates_, context);
   absl::InlinedVector<bool, 64> taken(knob_count_, false);
   for (const CompiledRule& compiled : rules_) {
@@ -149,6 +150,7 @@ v1::Exposure PolicyMatcher::MakeExposure(
     absl::string_view assignment_key) const {
   v1::Exposure exposure;
   exposure.set_policy_version(policy_.version());
+  exposure.mutable_interventions()->Reserve(static_cast<int>(matches.size()));
   for (const RuleMatch& match : matches) {
     v1::Exposure::Intervention* const intervention =
         exposure.add_interventions();

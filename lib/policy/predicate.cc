@@ -57,16 +57,10 @@ bool HasUnknownFields(const google::protobuf::Message& message) {
 }  // namespace
 
 absl::StatusOr<int> PredicateSet::Add(const Predicate& predicate) {
-  const size_t nodes = nodes_.size();
-  const size_t children = children_.size();
   int comparisons = 0;
-  const absl::StatusOr<size_t> root = AddNode(predicate, 1, &comparisons);
-  if (!root.ok()) {
-    nodes_.resize(nodes);
-    children_.resize(children);
-    return root.status();
-  }
-  roots_.push_back(*root);
+  FAULTLINE_ASSIGN_OR_RETURN(const size_t root,
+                             AddNode(predicate, 1, &comparisons));
+  roots_.push_back(root);
   return static_cast<int>(roots_.size()) - 1;
 }
 
@@ -203,6 +197,10 @@ absl::StatusOr<size_t> PredicateSet::AddComparison(
     field.lengths.set(word.size());
     node.word = number->second;
   }
+  const auto [known, new_comparison] = comparison_nodes_.try_emplace(
+      comparison.SerializeAsString(), nodes_.size());
+  if (!new_comparison) return known->second;
+  node.comparison = comparison_nodes_.size() - 1;
   return Push(std::move(node));
 }
 
@@ -215,6 +213,7 @@ PredicateSet::Reader::Reader(const PredicateSet& set, const v1::Trace& trace)
     : set_(set),
       trace_(trace),
       fields_(set.fields_.size()),
+      verdicts_(set.comparison_nodes_.size(), Verdict::kOpen),
       words_(set.word_count_, false) {}
 
 bool PredicateSet::Reader::Matches(int index) {
@@ -237,14 +236,18 @@ bool PredicateSet::Reader::Holds(size_t index) {
     }
     case NodeKind::kNot:
       return !Holds(node.first_child);
-    case NodeKind::kComparison:
-      return Compare(index);
+    case NodeKind::kComparison: {
+      Verdict& verdict = verdicts_[node.comparison];
+      if (verdict == Verdict::kOpen) {
+        verdict = Compare(node) ? Verdict::kHolds : Verdict::kFails;
+      }
+      return verdict == Verdict::kHolds;
+    }
   }
   return false;
 }
 
-bool PredicateSet::Reader::Compare(size_t index) {
-  const Node& node = set_.nodes_[index];
+bool PredicateSet::Reader::Compare(const Node& node) {
   const trace::FieldValue& value = Value(node.field);
   const auto* const text = std::get_if<absl::string_view>(&value);
   const auto* const number = std::get_if<double>(&value);

@@ -3,6 +3,7 @@
 
 #include <bitset>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,20 +19,22 @@
 
 namespace faultline::policy {
 
-// Predicates that are evaluated over the same run: a field that several of
-// them compare is read once, and a text is split into words once, however many
-// words are asked of it. Not thread-safe while predicates are added, then
-// immutable, so thread-safe.
+// Predicates that are evaluated over the same run: a comparison that several of
+// them make is made once, a field is read once, and a text is split into words
+// once, however many words are asked of it. Not thread-safe while predicates
+// are added, then immutable, so thread-safe.
 //
 // Text operators (EQUAL, NOT_EQUAL, IN, HAS_WORD) look at text, AT_LEAST and
 // BELOW at numbers. A field of the other type is never equal, in, at least,
 // below, and always not equal.
 class PredicateSet {
+  struct Node;
+
  public:
   // Adds a predicate and returns its index. INVALID_ARGUMENT, naming the part,
   // where an operator is unknown, a path is none, an operand breaks its limit,
-  // or the whole is deeper or larger than predicate.proto allows; then the set
-  // is as before.
+  // or the whole is deeper or larger than predicate.proto allows; then no
+  // index is taken.
   absl::StatusOr<int> Add(const v1::Predicate& predicate);
 
   // What is known of one run; fields are read when first asked for. Borrows
@@ -50,15 +53,18 @@ class PredicateSet {
       trace::FieldValue value;
     };
 
+    enum class Verdict : uint8_t { kOpen, kHolds, kFails };
+
     bool Holds(size_t node);
-    bool Compare(size_t node);
+    bool Compare(const Node& node);
     const trace::FieldValue& Value(size_t field);
     bool HasWord(size_t field, size_t word);
 
     const PredicateSet& set_;
     const v1::Trace& trace_;
     absl::InlinedVector<FieldState, 8> fields_;
-    absl::InlinedVector<bool, 64> words_;  // found, by word number
+    absl::InlinedVector<Verdict, 64> verdicts_;  // by comparison number
+    absl::InlinedVector<bool, 64> words_;        // found, by word number
   };
 
  private:
@@ -70,6 +76,7 @@ class PredicateSet {
     size_t first_child = 0;
     size_t child_count = 0;
     v1::Comparison::Operator op = v1::Comparison::OPERATOR_UNSPECIFIED;
+    size_t comparison = 0;  // number; equal comparisons share a node
     size_t field = 0;
     size_t word = 0;
     double number = 0;
@@ -97,7 +104,8 @@ class PredicateSet {
   std::vector<size_t> children_;
   std::vector<size_t> roots_;
   std::vector<Field> fields_;
-  absl::flat_hash_map<std::string, size_t> field_numbers_;  // by path
+  absl::flat_hash_map<std::string, size_t> field_numbers_;     // by path
+  absl::flat_hash_map<std::string, size_t> comparison_nodes_;  // by bytes
   size_t word_count_ = 0;
 };
 

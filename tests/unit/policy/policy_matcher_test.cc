@@ -76,6 +76,14 @@ TEST(DrawArm, IsFixedForEver) {
   EXPECT_EQ(DrawArm("run-4", "iv", "s", 0.15951), v1::ARM_TREATMENT);
 }
 
+TEST(DrawArm, TakesAnyKey) {
+  for (const std::string& key : {std::string(), std::string(5000, 'x')}) {
+    EXPECT_EQ(DrawArm(key, "iv", "", 1), v1::ARM_TREATMENT);
+    EXPECT_EQ(DrawArm(key, "iv", "", 0.3), DrawArm(key, "iv", "", 0.3));
+    EXPECT_EQ(DrawArm(key, "iv", "", 0), v1::ARM_HOLDOUT);
+  }
+}
+
 TEST(DrawArm, KeepsItsProbabilityAndIsIndependentAcrossSalts) {
   int treated = 0;
   int both = 0;
