@@ -36,7 +36,7 @@ bool IsDigit(char c) {
 }
 
 double Rounded(double value, int digits) {
-  if (value == 0) return 0;
+  if (value == 0 || !std::isfinite(value)) return value;
   const double scale = std::pow(
       10,
       digits - 1 - static_cast<int>(std::floor(std::log10(std::abs(value)))));

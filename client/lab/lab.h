@@ -75,6 +75,8 @@ class Lab {
   // `end`.
   TickRuns RunTick(int tick, const PolicySource& policy, absl::Time end) const;
 
+  const AgentRuntime& runtime() const { return *runtime_; }
+
   // Runs `problems` problems of each family on every route, by kind.
   std::vector<KindReport> MeasureKinds(int problems) const;
 

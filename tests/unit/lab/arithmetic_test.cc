@@ -94,6 +94,7 @@ TEST(CalculateMentallyTest, IsRightAboutSmallSumsOnly) {
   EXPECT_EQ(CalculateMentally("47 + 85"), 130);
   EXPECT_NE(CalculateMentally("1,200 + 34"), 1234);
   EXPECT_EQ(CalculateMentally(""), 0);
+  EXPECT_TRUE(std::isinf(CalculateMentally(std::string(5000, '9'))));
 }
 
 TEST(ToolChooserTest, LearnsFromMistakesAndSeesNoFurtherThanItsFeatures) {
