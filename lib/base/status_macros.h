@@ -13,6 +13,9 @@
     if (!faultline_status.ok()) return faultline_status; \
   } while (false)
 
+// `target` may be a declaration, so it cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+
 // Assigns the value of `expression` (a StatusOr) to `target`, or returns.
 #define FAULTLINE_ASSIGN_OR_RETURN(target, expression) \
   FAULTLINE_ASSIGN_OR_RETURN_IMPL_(                    \
@@ -22,6 +25,8 @@
   auto statusor = (expression);                                        \
   if (!statusor.ok()) return std::move(statusor).status();             \
   target = *std::move(statusor)
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #define FAULTLINE_CONCAT_(a, b) FAULTLINE_CONCAT_INNER_(a, b)
 #define FAULTLINE_CONCAT_INNER_(a, b) a##b

@@ -37,6 +37,9 @@ MATCHER_P2(StatusIs, code, message, "") {
 #define ASSERT_OK(expression) \
   ASSERT_THAT(expression, ::faultline::testing::IsOk())
 
+// `target` may be a declaration, so it cannot stand in parentheses.
+// NOLINTBEGIN(bugprone-macro-parentheses)
+
 // Assigns the value of a StatusOr or fails the test.
 #define ASSERT_OK_AND_ASSIGN(target, expression)                          \
   ASSERT_OK_AND_ASSIGN_IMPL_(FAULTLINE_TEST_CONCAT_(statusor_, __LINE__), \
@@ -47,5 +50,7 @@ MATCHER_P2(StatusIs, code, message, "") {
   target = *std::move(statusor)
 #define FAULTLINE_TEST_CONCAT_(a, b) FAULTLINE_TEST_CONCAT_INNER_(a, b)
 #define FAULTLINE_TEST_CONCAT_INNER_(a, b) a##b
+
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif  // FAULTLINE_TESTS_SUPPORT_STATUS_MATCHERS_H_
