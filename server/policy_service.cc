@@ -48,6 +48,9 @@ class PolicyService final : public v1::PolicyService::CallbackService {
     if (status.ok()) {
       status = CheckLength("router_id", request->router_id(), 0, 128);
     }
+    if (status.ok()) {
+      status = CheckLength("nack_reason", request->nack_reason(), 0, 1024);
+    }
     if (!status.ok()) return FinishNow(context, status);
 
     const auto current = board_->Current(*project);
@@ -59,8 +62,10 @@ class PolicyService final : public v1::PolicyService::CallbackService {
             return OldVersion(project, asked);
           });
     }
-    board_->NoteRouter(
-        *project, {request->router_id(), request->known_version(), version});
+    board_->NoteRouter(*project, {.router_id = request->router_id(),
+                                  .applied_version = request->known_version(),
+                                  .sent_version = version,
+                                  .nack_reason = request->nack_reason()});
     response->set_version(version);
     if (request->known_version() != version || version == 0) {
       *response->mutable_policy() = current->policy();

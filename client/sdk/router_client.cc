@@ -110,6 +110,7 @@ class LocalRouterClient : public RouterClient {
     request.set_parent(parent_);
     request.set_router_id(options_.router_id);
     request.set_known_version(policy_.Get()->policy().version());
+    request.set_nack_reason(statistics().nack_reason);
     const absl::StatusOr<v1::GetPolicyResponse> response =
         connection_->GetPolicy(request, options_.poll_timeout);
     if (!response.ok()) {

@@ -61,9 +61,10 @@ struct Decision {
 // Policies. The server's current policy comes by push (kWatch) or by poll.
 // A policy that cannot be meant for this router is refused whole, and the last
 // good one stays. A rule that this build does not know is a no-op, and the
-// others apply. In both cases the server is told why (NACK; by push only). The
-// last good policy holds while the server is away, until its TTL has passed;
-// then no rule applies until there is contact again.
+// others apply. In both cases the server is told why (NACK): by push at once,
+// by poll with the next one. The last good policy holds while the server is
+// away, until its TTL has passed; then no rule applies until there is contact
+// again.
 //
 // Performance. Decide makes no call and waits for nobody: a new policy is built
 // aside and swapped in. A decision keeps the policy that it was made with.

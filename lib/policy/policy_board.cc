@@ -19,6 +19,8 @@ namespace faultline::policy {
 namespace {
 
 constexpr size_t kMaxRouters = 10000;
+// Any caller can name a project, whether it exists or not.
+constexpr size_t kMaxRouterProjects = 1000;
 
 std::string VersionKey(absl::string_view project, uint64_t version) {
   std::string key;
@@ -195,6 +197,9 @@ class StoredPolicyBoard : public PolicyBoard {
         static_cast<int32_t>(absl::ToInt64Nanoseconds(nanos)));
 
     absl::MutexLock lock(&router_mutex_);
+    if (routers_.size() >= kMaxRouterProjects && !routers_.contains(project)) {
+      return;
+    }
     RouterTable& table = routers_[project];
     const auto known = table.by_id.find(note.router_id);
     if (known != table.by_id.end()) {

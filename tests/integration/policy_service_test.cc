@@ -110,6 +110,21 @@ TEST_F(PolicyServiceTest, APollOfTheKnownVersionCarriesNoPolicy) {
   EXPECT_FALSE(router.watching());
 }
 
+TEST_F(PolicyServiceTest, APollMayRefuseThePolicyThatItGotLast) {
+  PublishPolicy(MakePolicy("qa"));
+  v1::GetPolicyRequest request;
+  request.set_parent("projects/p");
+  request.set_router_id("r");
+  request.set_nack_reason("no route m2 here");
+  v1::GetPolicyResponse response;
+  grpc::ClientContext call;
+  ASSERT_TRUE(stub_->GetPolicy(&call, request, &response).ok());
+  const v1::Router refused =
+      RouterWhen("r", [](const v1::Router&) { return true; });
+  EXPECT_EQ(refused.nack_reason(), "no route m2 here");
+  EXPECT_EQ(refused.version_skew(), 1);
+}
+
 TEST_F(PolicyServiceTest, AnOldVersionCanBeRead) {
   PublishPolicy(MakePolicy("qa"));
   PublishPolicy(MakePolicy("math"));

@@ -255,6 +255,22 @@ TEST_F(RouterClientTest, APolicyOfAnotherProjectIsRefusedAndTheLastGoodStays) {
                                         HasSubstr("projects/bank/policies/2")));
 }
 
+TEST_F(RouterClientTest, APollTellsWhatTheLastPolicyWasRefusedFor) {
+  server_->SetPolicy(MakePartlyUnknownPolicy(1));
+  OpenByHand();
+  EXPECT_OK(client_->Poll());
+  EXPECT_OK(client_->Poll());
+  server_->SetPolicy(MakePolicy(2));
+  EXPECT_OK(client_->Poll());
+  EXPECT_OK(client_->Poll());
+  const std::vector<v1::GetPolicyRequest> polls = server_->polls();
+  ASSERT_THAT(polls, SizeIs(4));
+  EXPECT_EQ(polls[0].nack_reason(), "");
+  EXPECT_THAT(polls[1].nack_reason(), HasSubstr("iv-unknown"));
+  EXPECT_THAT(polls[2].nack_reason(), HasSubstr("iv-unknown"));
+  EXPECT_EQ(polls[3].nack_reason(), "");
+}
+
 TEST_F(RouterClientTest, ALongNackIsCutToWhatTheServerTakes) {
   v1::Policy policy = MakePolicy(1);
   for (int i = 0; i < 100; ++i) {
