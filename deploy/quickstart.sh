@@ -62,8 +62,9 @@ for _ in {1..150}; do
 done
 "$bin/faultlinectl" --server "$address" status >/dev/null || fail "the server does not answer; its log is $home/faultlined.log"
 
-say "run the lab: $ticks ticks, interventions start without a reviewer"
-"$bin/faultline-lab" --server "$address" --ticks "$ticks" --auto-approve --labels "$home/labels.jsonl"
+say "run the lab: $ticks ticks; interventions start without a reviewer, at most 12 at a time, on 7 of 10 runs in scope"
+"$bin/faultline-lab" --server "$address" --ticks "$ticks" --auto-approve --max-trials 12 --treatment-probability 0.7 \
+  --labels "$home/labels.jsonl"
 
 say "what the server has learned"
 ctl=("$bin/faultlinectl" --server "$address" --project lab)
