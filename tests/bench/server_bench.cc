@@ -171,9 +171,9 @@ int Main(int argc, char** argv) {
     bare_polls = PollRate(bare.port(), length);
   }
   ChildProcess server =
-      ChildProcess::Exec({faultlined, "--listen_address=127.0.0.1:0",
+      ChildProcess::Exec({faultlined, "--listen=127.0.0.1:0",
                           absl::StrCat("--data_dir=", directory, "/faultline"),
-                          "--tick_interval=0s"});
+                          "--log_level=warning"});
   uint64_t resident_before = 0;
   ProjectStatus(server.port(), &resident_before);
   const double ingest = IngestRate(server.port(), length);
