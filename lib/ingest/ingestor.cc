@@ -1,8 +1,10 @@
 #include "lib/ingest/ingestor.h"
 
 #include <glog/logging.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <deque>
 #include <optional>
@@ -20,6 +22,8 @@
 
 namespace faultline::ingest {
 namespace {
+
+constexpr int kIndexNiceness = 5;
 
 using EmbedderPtr = std::shared_ptr<const embedding::Embedder>;
 
@@ -504,6 +508,12 @@ absl::StatusOr<std::shared_ptr<Index>> IngestorImpl::NewIndex(
 }
 
 void IngestorImpl::IndexLoop() {
+  // Acknowledgements go first: on Linux each thread has a niceness of its own,
+  // and the threads that it starts inherit it.
+  errno = 0;
+  if (nice(kIndexNiceness) == -1 && errno != 0) {
+    PLOG(WARNING) << "indexing runs at the priority of the rest";
+  }
   const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !ready_.empty();
   };
