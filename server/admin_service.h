@@ -16,8 +16,15 @@ class Service;
 
 namespace faultline::server {
 
-// AdminService; the server starts when it is made. Does not own what it is
-// given.
+// AdminService. Does not own what it is given; all of it must outlive the
+// service. Thread-safe, as gRPC asks.
+//
+// TriggerTick is answered by the thread that ran the tick; a client that goes
+// away leaves the tick running. GetStatus and GetConfig answer from memory.
+// ListTicks reads the store and UpdateConfig waits for the log, both on
+// `pool`.
+//
+// `clock`: the server counts as started when the service is made.
 std::unique_ptr<grpc::Service> MakeAdminService(
     const ingest::Ingestor* ingestor, const trace::TraceLog* log,
     const policy::PolicyBoard* board, Projects* projects, WorkerPool* pool,

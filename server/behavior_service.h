@@ -14,7 +14,14 @@ class Service;
 
 namespace faultline::server {
 
-// BehaviorService over the behaviour space. Does not own what it is given.
+// BehaviorService. Does not own what it is given; all of it must outlive the
+// service. Thread-safe, as gRPC asks.
+//
+// Searches run on `pool`, because they embed the query and read the runs that
+// they return from the log.
+//
+// `ingestor`: the behaviour space and the outcomes. `log`: the runs.
+// `projects`: their clusters, as of the last tick.
 std::unique_ptr<grpc::Service> MakeBehaviorService(
     const ingest::Ingestor* ingestor, const trace::TraceLog* log,
     Projects* projects, WorkerPool* pool);

@@ -13,7 +13,12 @@ class Service;
 
 namespace faultline::server {
 
-// ClusterService over the last ticks. Does not own what it is given.
+// ClusterService. Does not own what it is given; all of it must outlive the
+// service. Thread-safe, as gRPC asks.
+//
+// Every answer is of one snapshot: the last tick when the call came in. Pages
+// of one list may be of different ticks; a cluster may then show twice or not
+// at all. ListMembers runs on `pool`, because it reads runs from `log`.
 std::unique_ptr<grpc::Service> MakeClusterService(Projects* projects,
                                                   const trace::TraceLog* log,
                                                   WorkerPool* pool);

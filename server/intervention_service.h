@@ -13,8 +13,15 @@ class Service;
 
 namespace faultline::server {
 
-// InterventionService over the last ticks; reviews go to the log. Does not own
-// what it is given.
+// InterventionService. Does not own what it is given; all of it must outlive
+// the service. Thread-safe, as gRPC asks.
+//
+// Reads answer from the snapshot of the last tick. A review is checked against
+// that snapshot (ABORTED for an old etag, FAILED_PRECONDITION where the state
+// does not allow it), appended to `log`, and answered when it is durable: the
+// service itself changes nothing. The tick that it triggers applies it, and
+// decides where two reviews disagree. Reviews run on `pool`, because they wait
+// for the log.
 std::unique_ptr<grpc::Service> MakeInterventionService(Projects* projects,
                                                        trace::TraceLog* log,
                                                        WorkerPool* pool);

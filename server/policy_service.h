@@ -16,7 +16,17 @@ class Service;
 
 namespace faultline::server {
 
-// PolicyService over the board. Does not own what it is given.
+// PolicyService. Does not own what it is given; all of it must outlive the
+// service. Thread-safe, as gRPC asks.
+//
+// On gRPC's own threads, without I/O: GetPolicy of the current version (no
+// copy of the policy where the caller has it), WatchPolicy and ListRouters. On
+// `pool`: Recommend, which embeds and searches, and whatever reads old versions
+// from the store.
+//
+// `board`: policies, watchers, routers. `ingestor`: runs near a run.
+// `projects`: clusters of those runs. `registry`: learns of each open watch, to
+// drain it and keep it alive. `clock`: decides which rules have expired.
 std::unique_ptr<grpc::Service> MakePolicyService(
     policy::PolicyBoard* board, const ingest::Ingestor* ingestor,
     Projects* projects, StreamRegistry* registry, WorkerPool* pool,

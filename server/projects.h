@@ -23,7 +23,12 @@ namespace faultline::server {
 
 // The slow loop, the schedule and the settings of every project. A project
 // comes into being with its first record. Ticks of different projects take
-// turns: each uses every core.
+// turns: each uses every core. A tick that nobody asked for is skipped where
+// the log has nothing new.
+//
+// Settings are records of the log. What is held here is the latest one, for
+// callers and for the schedule; the slow loop reads its own from the log, so
+// that a tick stays a function of it.
 //
 // Owns the slow loops and their threads. Does not own the log or the clock.
 // Thread-safe. The destructor stops the ticks.

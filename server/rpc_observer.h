@@ -18,9 +18,13 @@ class ServerInterceptorFactoryInterface;
 
 namespace faultline::server {
 
-// Counts and logs every RPC of every service in one place. Faults of our own
-// (INTERNAL, DATA_LOSS, UNKNOWN) are logged as errors, the rest at verbosity
-// 1. Does not own the clock. Thread-safe.
+// Counts and logs every RPC of every service in one place, health and
+// reflection included, so that no handler does. Faults of our own (INTERNAL,
+// DATA_LOSS, UNKNOWN) are logged as errors with their message; the rest, with
+// code and duration, at verbosity 1. A stream counts once, when its status is
+// sent; a call that the client abandoned counts under what the handler said.
+//
+// Does not own the clock. Thread-safe.
 class RpcObserver {
  public:
   explicit RpcObserver(const base::Clock* clock) : clock_(clock) {}

@@ -22,7 +22,10 @@ class DrainableStream {
   virtual void KeepAlive() {}
 };
 
-// The open streams of the server. Owns none of them. Thread-safe.
+// The open streams of the server, so that a stop need not wait for clients to
+// hang up. Owns none of them: a stream removes itself when it is done, and one
+// that goes away meanwhile is skipped. Calls streams without holding its lock,
+// so they may call back. Thread-safe.
 class StreamRegistry {
  public:
   // False where the server drains: the stream is to end at once.

@@ -19,9 +19,15 @@ namespace faultline::server {
 // Most elements of one request.
 inline constexpr int kMaxBatch = 4096;
 
-// TraceIngestService over the ingestor; opens projects with their first trace.
-// `window`: traces that one stream may have in flight. Does not own what it
-// is given.
+// TraceIngestService. Does not own what it is given; all of it must outlive the
+// service and the ingestor's last callback. Thread-safe, as gRPC asks.
+//
+// Requests are validated and serialised on gRPC's threads and answered by the
+// log's committer, once they are durable; nothing waits in between.
+//
+// `ingestor`: takes every record. `projects`: opens a project, on `pool`, when
+// its first trace is stored. `registry`: learns of each open stream, to drain
+// it. `window`: traces that one stream may have in flight.
 std::unique_ptr<grpc::Service> MakeTraceIngestService(
     ingest::Ingestor* ingestor, Projects* projects, StreamRegistry* registry,
     WorkerPool* pool, uint64_t window);

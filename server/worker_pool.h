@@ -15,13 +15,17 @@ namespace faultline::server {
 // own threads must do neither. Thread-safe. The destructor stops it.
 class WorkerPool {
  public:
+  // `threads` run until Stop; `max_queued` pieces of work wait at most, not
+  // counting those that run.
   WorkerPool(int threads, size_t max_queued);
   ~WorkerPool();
 
   WorkerPool(const WorkerPool&) = delete;
   WorkerPool& operator=(const WorkerPool&) = delete;
 
-  // False, and nothing happens, where the queue is full or the pool stopped.
+  // Runs `work` once, on one of the threads, first come first served. It may
+  // block and may Submit. False, and nothing happens, where the queue is full
+  // or the pool stopped.
   bool Submit(std::function<void()> work) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Runs what was accepted, then ends the threads. Idempotent.
