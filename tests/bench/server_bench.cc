@@ -173,7 +173,7 @@ int Main(int argc, char** argv) {
   ChildProcess server =
       ChildProcess::Exec({faultlined, "--listen=127.0.0.1:0",
                           absl::StrCat("--data_dir=", directory, "/faultline"),
-                          "--log_level=warning"});
+                          "--config", config_path, "--log_level=warning"});
   uint64_t resident_before = 0;
   ProjectStatus(server.port(), &resident_before);
   const double ingest = IngestRate(server.port(), length);
