@@ -117,10 +117,12 @@ double BehaviorContrast::NumericEffect(int index, const RunSet& first,
   return (in_first.mean() - in_second.mean()) / std::sqrt(variance);
 }
 
-RunSet RunsWithToken(const Window& window, absl::string_view text) {
+RunSet RunsWithToken(
+    const Window& window,
+    const std::function<bool(absl::string_view text)>& matches) {
   absl::flat_hash_set<uint64_t> keys;
   for (const auto& [key, name] : window.names->tokens) {
-    if (name == text) keys.insert(key);
+    if (matches(name)) keys.insert(key);
   }
   RunSet runs(window.runs.size());
   for (size_t i = 0; i < window.runs.size(); ++i) {

@@ -2,6 +2,7 @@
 #define FAULTLINE_LIB_DIAGNOSE_BEHAVIOR_CONTRAST_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -51,8 +52,11 @@ class BehaviorContrast {
   double successes_ = 0;
 };
 
-// The runs of the window, both sides, that have a token (`channel token`).
-RunSet RunsWithToken(const Window& window, absl::string_view text);
+// The runs of the window, both sides, that have a token whose text (`channel
+// token`) `matches`.
+RunSet RunsWithToken(
+    const Window& window,
+    const std::function<bool(absl::string_view text)>& matches);
 
 }  // namespace faultline::diagnose
 

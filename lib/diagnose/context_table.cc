@@ -19,6 +19,7 @@ using embedding::Run;
 
 constexpr int kControlBits = 16;
 constexpr uint64_t kControlSeed = 0xc0117401;
+constexpr size_t kMaxCells = 16;
 constexpr double kPriorStrength = 20;
 constexpr double kQuantiles[] = {0.25, 0.5, 0.75, 0.9};
 // Text that a predicate may hold.
@@ -38,6 +39,11 @@ bool MayScope(absl::string_view field) {
   return absl::StartsWith(field, "task.") ||
          absl::StartsWith(field, "memory.") || field == "system.agent" ||
          field == "system.agent_version" || field == "system.toolset";
+}
+
+bool PartsCells(absl::string_view field) {
+  return field == "task.type" || field == "task.dataset" ||
+         field == "system.agent" || field == "system.toolset";
 }
 
 Feature MakeFeature(absl::string_view field, size_t runs) {
@@ -125,6 +131,7 @@ ContextTable::ContextTable(const Window& window,
   AddCategories(window, targets, options);
   AddNumbers(window, options);
   BuildStrata(window);
+  BuildCells(window);
 }
 
 std::vector<const Feature*> ContextTable::Values(
@@ -331,6 +338,35 @@ void ContextTable::BuildStrata(const Window& window) {
     for (size_t i = 0; i < held_out_run.size(); ++i) {
       strata_[left_out][stratum[i]].Add(held_out_run[i]);
     }
+  }
+}
+
+void ContextTable::BuildCells(const Window& window) {
+  std::vector<uint64_t> cell(window.runs.size());
+  absl::flat_hash_map<uint64_t, size_t> sizes;
+  for (size_t i = 0; i < cell.size(); ++i) {
+    for (const uint64_t key : window.runs[i]->context) {
+      const auto name = window.names->context.find(key);
+      if (name != window.names->context.end() && !name->second.word &&
+          PartsCells(name->second.field)) {
+        cell[i] ^= base::Mix64(key);
+      }
+    }
+    ++sizes[cell[i]];
+  }
+  std::vector<std::pair<size_t, uint64_t>> largest;
+  for (const auto& [key, size] : sizes) largest.emplace_back(size, key);
+  std::sort(largest.rbegin(), largest.rend());
+  if (largest.size() > kMaxCells) largest.resize(kMaxCells);
+
+  absl::flat_hash_map<uint64_t, size_t> number;
+  for (const auto& [size, key] : largest)
+    number.try_emplace(key, number.size());
+  const bool rest = sizes.size() > number.size();
+  cells_.assign(number.size() + (rest ? 1 : 0), RunSet(cell.size()));
+  for (size_t i = 0; i < cell.size(); ++i) {
+    const auto entry = number.find(cell[i]);
+    cells_[entry == number.end() ? number.size() : entry->second].Add(i);
   }
 }
 

@@ -82,6 +82,11 @@ class ContextTable {
     return strata_[static_cast<int>(left_out)];
   }
 
+  // The runs parted by task type, dataset, agent and tool set: runs of one cell
+  // could have had the same candidates and tools. Disjoint; the largest ones,
+  // and what is left.
+  const std::vector<RunSet>& cells() const { return cells_; }
+
   // Features that cannot matter: bits of the hash of the trace id.
   const std::vector<RunSet>& controls() const { return controls_; }
 
@@ -90,6 +95,7 @@ class ContextTable {
                      const ContextTableOptions& options);
   void AddNumbers(const Window& window, const ContextTableOptions& options);
   void BuildStrata(const Window& window);
+  void BuildCells(const Window& window);
 
   std::vector<Feature> features_;
   RunSet failed_;
@@ -97,6 +103,7 @@ class ContextTable {
   RunSet held_out_;
   RunSet treated_;
   std::array<std::vector<RunSet>, kPrognosticCount> strata_;
+  std::vector<RunSet> cells_;
   std::vector<RunSet> controls_;
 };
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/diagnose/behavior_contrast.h"
@@ -23,6 +24,7 @@ constexpr size_t kMinScopeSuccesses = 20;
 // Behaviour is named where it is common enough and stands out enough.
 constexpr double kMinMemberShare = 0.1;
 constexpr double kMinZ = 2;
+constexpr double kTellingShare = 0.5;
 // Cohesion from which a cluster counts as whole (METHODS 4.2, for gamma).
 constexpr double kFullCohesion = 0.75;
 // Scalars of Run::numeric.
@@ -68,9 +70,11 @@ std::string Percent(double share) {
 
 // The routes of a run are its decisions, or its model where it has none.
 std::optional<RouteContrast> CompareAnswerers(const ContextTable& table,
-                                              const RunSet& scope) {
+                                              const RunSet& scope,
+                                              const RunSet& targets) {
   const bool routed = table.Values(kRouteField).size() > 1;
-  return CompareRoutes(table, scope, routed ? kRouteField : kModelField);
+  return CompareRoutes(table, scope, routed ? kRouteField : kModelField,
+                       targets);
 }
 
 v1::CauseEvidence MakeCause(const CauseTest& test) {
@@ -95,6 +99,23 @@ struct Findings {
   uint64_t features_tested = 0;
 };
 
+// The token that tells a person most: the strongest error or retrieval that
+// half of the members show, else the strongest but a signal, else the first.
+const v1::BehaviorEvidence& TellingToken(const v1::Diagnosis& diagnosis) {
+  const v1::BehaviorEvidence* best = nullptr;
+  for (const v1::BehaviorEvidence& token : diagnosis.behavior()) {
+    if (token.member_share() < kTellingShare) continue;
+    if (absl::StartsWith(token.token(), "error ") ||
+        absl::StartsWith(token.token(), "retrieval ")) {
+      return token;
+    }
+    if (best == nullptr && !absl::StartsWith(token.token(), "signal ")) {
+      best = &token;
+    }
+  }
+  return best == nullptr ? diagnosis.behavior(0) : *best;
+}
+
 std::string Summary(const Subject& subject, const Findings& findings,
                     const v1::Diagnosis& diagnosis) {
   std::string text = absl::StrCat(
@@ -104,9 +125,9 @@ std::string Summary(const Subject& subject, const Findings& findings,
     absl::StrAppend(&text, " where ", policy::PredicateText(diagnosis.scope()));
   }
   if (!diagnosis.behavior().empty()) {
-    const v1::BehaviorEvidence& first = diagnosis.behavior(0);
-    absl::StrAppend(&text, "; ", Percent(first.member_share()), " show `",
-                    first.token(), "` (", Percent(first.success_share()),
+    const v1::BehaviorEvidence& token = TellingToken(diagnosis);
+    absl::StrAppend(&text, "; ", Percent(token.member_share()), " show `",
+                    token.token(), "` (", Percent(token.success_share()),
                     " of the successes)");
   }
   const std::optional<RouteContrast>& routes = findings.evidence.routes;
@@ -196,7 +217,7 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
     evidence.errors_effect =
         behavior.NumericEffect(kErrorShare, found.members, usual);
     evidence.scope = found.scope.predicate;
-    evidence.routes = CompareAnswerers(table, found.scope.runs);
+    evidence.routes = CompareAnswerers(table, found.scope.runs, found.members);
 
     cause_subjects.push_back({MakeSet(subjects[s].held_out_members, runs),
                               subjects[s].trajectory_only,

@@ -37,13 +37,14 @@ struct Rule {
   const char* text;
 };
 
-// Tokens are as lib/embedding/channels/ write them.
+// Tokens are as lib/embedding/channels/ write them. What members do weighs more
+// than who did it: a weak model that loops is read as a loop.
 constexpr Rule kRules[] = {
     {v1::FAILURE_MODE_RETRIEVAL_FAILURE, Source::kToken,
-     R"(retrieval empty:(mid|high))", 3, "retrievals came back empty"},
+     R"(retrieval empty:(mid|high))", 4, "retrievals came back empty"},
     {v1::FAILURE_MODE_RETRIEVAL_FAILURE, Source::kToken,
      R"(retrieval a:.*(hit|result|document|match|found|recall).*=(0|f0|false))",
-     3, "retrievals had no or few hits"},
+     4, "retrievals had no or few hits"},
     {v1::FAILURE_MODE_RETRIEVAL_FAILURE, Source::kToken,
      R"(error te:retrieval.*)", 3, "retrieval failed"},
     {v1::FAILURE_MODE_RETRIEVAL_FAILURE, Source::kToken,
@@ -62,14 +63,14 @@ constexpr Rule kRules[] = {
 
     {v1::FAILURE_MODE_TOOL_MISUSE, Source::kToken,
      R"(error (te:[^:]*|e):.*(arg|param|schema|valid|format|type|syntax|parse|malformed|denied|permission|unauthori|forbidden).*)",
-     3, "the tool refused its arguments"},
+     4, "the tool refused its arguments"},
     {v1::FAILURE_MODE_TOOL_MISUSE, Source::kToken, R"(error te:[^:]*:.*)", 1.5,
      "a tool failed"},
     {v1::FAILURE_MODE_TOOL_MISUSE, Source::kRetry, "", 1,
      "the failing call was repeated"},
 
     {v1::FAILURE_MODE_MEMORY_MISALIGNMENT, Source::kToken,
-     R"((retrieval|error|signal) .*(stale|conflict|outdated|expired).*)", 3,
+     R"((retrieval|error|signal) .*(stale|conflict|outdated|expired).*)", 4,
      "memory was stale or conflicting"},
     {v1::FAILURE_MODE_MEMORY_MISALIGNMENT, Source::kToken,
      R"(error te:memory.*)", 3, "memory failed"},
@@ -83,7 +84,7 @@ constexpr Rule kRules[] = {
      2, "it happens in one state of memory"},
 
     {v1::FAILURE_MODE_REASONING_BREAKDOWN, Source::kToken,
-     R"(transition rep[3-9])", 3, "the same step again and again"},
+     R"(transition rep[3-9])", 4, "the same step again and again"},
     {v1::FAILURE_MODE_REASONING_BREAKDOWN, Source::kOscillation, "", 2,
      "back and forth between two steps"},
     {v1::FAILURE_MODE_REASONING_BREAKDOWN, Source::kToken,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "lib/stats/contingency.h"
 
@@ -9,6 +10,10 @@ namespace faultline::diagnose {
 namespace {
 
 constexpr size_t kMinRuns = 20;
+// Runs of a cell that show that it has the choice: at least so many, and this
+// share.
+constexpr double kMinCellRuns = 5;
+constexpr double kMinCellShare = 0.01;
 // Candidates this close in rate are equally good.
 constexpr double kEqualRate = 0.02;
 // Strength of the pull towards the rate of all candidates (METHODS 5.5).
@@ -18,31 +23,9 @@ constexpr double kMinDifference = 0.1;
 constexpr double kMaxRatio = 0.8;
 constexpr double kOneSidedQuantile = 1.645;
 
-struct Candidate {
-  const Feature* feature;
-  size_t runs;
-  double rate;  // shrunk
-};
-
-// Candidates with enough runs, best first.
-std::vector<Candidate> RankCandidates(const ContextTable& table,
-                                      const RunSet& natural_runs,
-                                      absl::string_view field) {
-  const RunSet failures = natural_runs & table.failed();
-  const auto all = static_cast<double>(natural_runs.Count());
-  const double pooled = all > 0 ? failures.Count() / all : 0;
-  std::vector<Candidate> candidates;
-  for (const Feature* feature : table.Values(field)) {
-    const size_t runs = natural_runs.CountBoth(feature->runs);
-    if (runs < kMinRuns) continue;
-    const auto failed = static_cast<double>(failures.CountBoth(feature->runs));
-    candidates.push_back(
-        {feature, runs, (failed + kShrinkage * pooled) / (runs + kShrinkage)});
-  }
-  std::stable_sort(
-      candidates.begin(), candidates.end(),
-      [](const Candidate& a, const Candidate& b) { return a.rate < b.rate; });
-  return candidates;
+bool IsLarge(double better_rate, double other_rate) {
+  return other_rate - better_rate >= kMinDifference ||
+         better_rate <= kMaxRatio * other_rate;
 }
 
 double Variance(double failed, double runs) {
@@ -50,11 +33,34 @@ double Variance(double failed, double runs) {
   return rate * (1 - rate) / runs;
 }
 
+struct Candidate {
+  const Feature* feature;
+  Regret regret;
+};
+
+// Candidates with enough runs, best first.
+std::vector<Candidate> RankCandidates(const ContextTable& table,
+                                      const RunSet& scope,
+                                      absl::string_view field,
+                                      const RunSet& targets) {
+  std::vector<Candidate> candidates;
+  for (const Feature* feature : table.Values(field)) {
+    Candidate candidate{feature,
+                        DiscoveryRegret(table, scope, feature->runs, targets)};
+    if (candidate.regret.runs < kMinRuns) continue;
+    candidates.push_back(std::move(candidate));
+  }
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) {
+                     return a.regret.spared > b.regret.spared;
+                   });
+  return candidates;
+}
+
 }  // namespace
 
 bool ArmContrast::Holds() const {
-  return p_value <= kSignificance && (difference >= kMinDifference ||
-                                      better_rate <= kMaxRatio * other_rate);
+  return p_value <= kSignificance && IsLarge(better_rate, other_rate);
 }
 
 std::optional<ArmContrast> CompareArms(const ContextTable& table,
@@ -97,30 +103,93 @@ std::optional<ArmContrast> CompareArms(const ContextTable& table,
   return contrast;
 }
 
+Regret DiscoveryRegret(const ContextTable& table, const RunSet& scope,
+                       const RunSet& better, const RunSet& targets) {
+  const RunSet runs = scope & table.discovery() & ~table.treated();
+  const RunSet failures = runs & table.failed();
+  const RunSet chosen = runs & better;
+  const RunSet in_scope = targets & scope;
+  Regret regret;
+  regret.runs = chosen.Count();
+  regret.with_choice = RunSet(table.size());
+  double variance = 0;
+  double better_failures = 0;  // were every run with a choice like that
+  double better_variance = 0;
+  double other_failures = 0;
+  double compared = 0;
+  for (const RunSet& cell : table.cells()) {
+    const auto with = static_cast<double>(chosen.CountBoth(cell));
+    const auto all = static_cast<double>(runs.CountBoth(cell));
+    if (with < std::max(kMinCellRuns, kMinCellShare * all)) continue;
+    const auto failed_in_all = static_cast<double>(failures.CountBoth(cell));
+    const auto failed_with =
+        static_cast<double>(chosen.CountAll(cell, table.failed()));
+    const double rate = failed_in_all / all;
+    const double failed = failed_with + kShrinkage * rate;
+    compared += all;
+    better_failures += all * failed_with / with;
+    better_variance += all * all * Variance(failed_with, with);
+    other_failures +=
+        all * (with < all ? (failed_in_all - failed_with) / (all - with)
+                          : failed_with / with);
+    const double fall = rate - failed / (with + kShrinkage);
+    const auto weight = static_cast<double>(in_scope.CountBoth(cell));
+    regret.spared += weight * fall;
+    regret.spared_in_scope += all * fall;
+    variance += weight * weight * Variance(failed, with + kShrinkage);
+    regret.with_choice = regret.with_choice | (cell & scope);
+  }
+  if (compared > 0) {
+    regret.spared_in_scope /= static_cast<double>(runs.Count());
+    regret.large =
+        IsLarge((better_failures + std::sqrt(better_variance)) / compared,
+                other_failures / compared);
+  }
+  const auto count = static_cast<double>(targets.Count());
+  if (count > 0) {
+    regret.spared /= count;
+    regret.error = std::sqrt(variance) / count;
+  }
+  return regret;
+}
+
 std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
                                            const RunSet& scope,
-                                           absl::string_view field) {
-  const RunSet natural_runs = scope & ~table.treated();
+                                           absl::string_view field,
+                                           const RunSet& targets) {
   const std::vector<Candidate> candidates =
-      RankCandidates(table, natural_runs & table.discovery(), field);
+      RankCandidates(table, scope, field, targets);
   if (candidates.size() < 2) return std::nullopt;
 
+  const Regret& least = candidates.front().regret;
   RouteContrast contrast;
+  contrast.with_choice = least.with_choice;
   RunSet best(table.size());
   RunSet others(table.size());
   for (const Candidate& candidate : candidates) {
-    if (candidate.rate <= candidates.front().rate + kEqualRate) {
+    if (candidate.regret.spared >= least.spared - kEqualRate &&
+        candidate.regret.with_choice == least.with_choice) {
       contrast.best.push_back(candidate.feature->comparison.text());
       best = best | candidate.feature->runs;
     } else {
       others = others | candidate.feature->runs;
     }
   }
-  const std::optional<ArmContrast> arms = CompareArms(
-      table, best & natural_runs, others & natural_runs, Prognostic::kAnswerer);
+  const RunSet runs = contrast.with_choice & ~table.treated();
+  const std::optional<ArmContrast> arms =
+      CompareArms(table, best & runs, others & runs, Prognostic::kAnswerer);
   if (!arms) return std::nullopt;
   contrast.arms = *arms;
   return contrast;
+}
+
+std::optional<Regret> RouteRegret(const ContextTable& table,
+                                  const RunSet& scope, absl::string_view field,
+                                  const RunSet& targets) {
+  const std::vector<Candidate> candidates =
+      RankCandidates(table, scope, field, targets);
+  if (candidates.size() < 2) return std::nullopt;
+  return candidates.front().regret;
 }
 
 double HeldOutShare(const ContextTable& table, const RunSet& scope) {
@@ -132,21 +201,6 @@ double HeldOutFailureRate(const ContextTable& table, const RunSet& scope) {
   const RunSet runs = scope & table.held_out() & ~table.treated();
   const auto count = static_cast<double>(runs.Count());
   return count == 0 ? 0 : runs.CountBoth(table.failed()) / count;
-}
-
-double DiscoveryRegret(const ContextTable& table, const RunSet& scope,
-                       absl::string_view field) {
-  const RunSet natural_runs = scope & table.discovery() & ~table.treated();
-  const std::vector<Candidate> candidates =
-      RankCandidates(table, natural_runs, field);
-  if (candidates.size() < 2) return 0;
-  const Candidate& best = candidates.front();
-  const double current =
-      static_cast<double>(natural_runs.CountBoth(table.failed())) /
-      static_cast<double>(natural_runs.Count());
-  const double error = std::sqrt(
-      Variance(best.rate * best.runs, static_cast<double>(best.runs)));
-  return std::max(0.0, current - best.rate - error);
 }
 
 }  // namespace faultline::diagnose

@@ -38,31 +38,53 @@ std::optional<ArmContrast> CompareArms(const ContextTable& table,
                                        const RunSet& other,
                                        Prognostic left_out);
 
-// How the candidates that answered in a scope fared: the ones that failed
-// least on the discovery side against the others.
+// What it would spare if every discovery run of a scope were like the better
+// ones, judged cell by cell (ContextTable::cells), so that neither the mix of
+// tasks nor tasks for which there is no such choice count.
+struct Regret {
+  // Fall of the failure rate, as a mean over the targets: those outside the
+  // scope, or of cells without a choice, count as spared nothing.
+  double spared = 0;
+  double error = 0;            // standard error of `spared`
+  double spared_in_scope = 0;  // the same over the runs in scope
+  size_t runs = 0;             // better runs
+  RunSet with_choice;  // runs in scope, either side, of cells with a choice
+  // The better runs fail less than the others in scope by a standard error more
+  // than ArmContrast::Holds asks.
+  bool large = false;
+};
+
+// `targets`: the runs that are to be spared, such as the members of a cluster.
+// Runs that an intervention treated are not compared.
+Regret DiscoveryRegret(const ContextTable& table, const RunSet& scope,
+                       const RunSet& better, const RunSet& targets);
+
+// How the candidates that answered in a scope fared: the ones that would spare
+// most on the discovery side against the others.
 struct RouteContrast {
   std::vector<std::string> best;  // names, best first; within 0.02 of it
   ArmContrast arms;
+  RunSet with_choice;  // runs in scope that the best ones could have answered
 };
 
-// Values of `field` in `scope`; runs that an intervention treated are left
-// out. None where fewer than two candidates have 20 discovery runs in scope, or
-// where the best ones leave nothing to compare with.
+// Values of `field` in `scope`, best for `targets`. None where fewer than two
+// candidates have 20 discovery runs in scope, or where the best ones leave
+// nothing to compare with.
 std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
                                            const RunSet& scope,
-                                           absl::string_view field);
+                                           absl::string_view field,
+                                           const RunSet& targets);
+
+// Regret of not asking the best candidate. None as above.
+std::optional<Regret> RouteRegret(const ContextTable& table,
+                                  const RunSet& scope, absl::string_view field,
+                                  const RunSet& targets);
 
 // Share of the held-out runs that are in scope.
 double HeldOutShare(const ContextTable& table, const RunSet& scope);
 
 // Failure rate of the held-out runs in scope that no intervention treated.
 double HeldOutFailureRate(const ContextTable& table, const RunSet& scope);
-
-// What routing the discovery runs in `scope` to their best candidate would
-// spare, as a rate: as routed now, less the best candidate's, less a standard
-// error. At least 0.
-double DiscoveryRegret(const ContextTable& table, const RunSet& scope,
-                       absl::string_view field);
 
 }  // namespace faultline::diagnose
 

@@ -9,8 +9,9 @@ namespace faultline::diagnose {
 namespace {
 
 constexpr size_t kMaxTerms = 3;
-// A later feature must be better by so much than an earlier, simpler one.
-constexpr double kNearlyEqual = 0.01;
+// A word or a threshold must beat the best category by this share: hundreds of
+// them stand by to say by chance what a category says by nature.
+constexpr double kSimplicity = 0.1;
 constexpr ScopeGain kClusterGain = {0.05, 0.05};
 // Standard errors that a scope must stand out from chance: hundreds of
 // features are tried.
@@ -30,9 +31,24 @@ v1::Predicate MakePredicate(std::vector<const Feature*> terms) {
   return predicate;
 }
 
-bool SameComparison(const v1::Comparison& a, const v1::Comparison& b) {
-  return a.field() == b.field() && a.op() == b.op() && a.text() == b.text() &&
-         a.number() == b.number();
+bool IsCategory(const Feature& feature) {
+  return feature.comparison.op() == v1::Comparison::OPERATOR_EQUAL;
+}
+
+bool Holds(const v1::Comparison& comparison, const embedding::Run& run) {
+  const bool word = comparison.op() == v1::Comparison::OPERATOR_HAS_WORD;
+  if (word || comparison.op() == v1::Comparison::OPERATOR_EQUAL) {
+    return std::binary_search(
+        run.context.begin(), run.context.end(),
+        embedding::ContextKey(comparison.field(), comparison.text(), word));
+  }
+  if (comparison.op() != v1::Comparison::OPERATOR_AT_LEAST) return false;
+  const uint64_t key = embedding::NumberKey(comparison.field());
+  return std::any_of(run.context_numbers.begin(), run.context_numbers.end(),
+                     [&](const auto& number) {
+                       return number.first == key &&
+                              number.second >= comparison.number();
+                     });
 }
 
 }  // namespace
@@ -54,8 +70,9 @@ Scope SearchScope(const ContextTable& table,
     for (const Feature& feature : table.features()) {
       if (!feature.may_scope) continue;
       const double candidate = score(scope.runs & feature.runs);
-      const double margin = best == nullptr ? 0 : kNearlyEqual * best_score;
-      if (candidate > best_score + margin) {
+      const bool simpler =
+          best != nullptr && IsCategory(*best) && !IsCategory(feature);
+      if (candidate > (simpler ? 1 + kSimplicity : 1) * best_score) {
         best = &feature;
         best_score = candidate;
       }
@@ -84,35 +101,36 @@ Scope FindClusterScope(const ContextTable& table, const RunSet& members) {
   return SearchScope(table, score, kClusterGain);
 }
 
-RunSet MatchingRuns(const ContextTable& table, const v1::Predicate& predicate) {
+RunSet MatchingRuns(const Window& window, const v1::Predicate& predicate) {
+  const size_t size = window.runs.size();
   switch (predicate.expression_case()) {
     case v1::Predicate::kAll: {
-      RunSet runs = RunSet::All(table.size());
+      RunSet runs = RunSet::All(size);
       for (const v1::Predicate& part : predicate.all().predicates()) {
-        runs = runs & MatchingRuns(table, part);
+        runs = runs & MatchingRuns(window, part);
       }
       return runs;
     }
     case v1::Predicate::kAny: {
-      RunSet runs(table.size());
+      RunSet runs(size);
       for (const v1::Predicate& part : predicate.any().predicates()) {
-        runs = runs | MatchingRuns(table, part);
+        runs = runs | MatchingRuns(window, part);
       }
       return runs;
     }
     case v1::Predicate::kNot:
-      return ~MatchingRuns(table, predicate.not_());
-    case v1::Predicate::kComparison:
-      for (const Feature& feature : table.features()) {
-        if (SameComparison(feature.comparison, predicate.comparison())) {
-          return feature.runs;
-        }
+      return ~MatchingRuns(window, predicate.not_());
+    case v1::Predicate::kComparison: {
+      RunSet runs(size);
+      for (size_t i = 0; i < size; ++i) {
+        if (Holds(predicate.comparison(), *window.runs[i])) runs.Add(i);
       }
-      break;
+      return runs;
+    }
     case v1::Predicate::EXPRESSION_NOT_SET:
       break;
   }
-  return RunSet(table.size());
+  return RunSet(size);
 }
 
 }  // namespace faultline::diagnose

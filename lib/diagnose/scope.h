@@ -24,10 +24,11 @@ struct ScopeGain {
   double relative = 0;
 };
 
-// Adds, up to three times, the feature that raises `score` most, simple ones
-// first among near equals, until none gains enough. `score` judges a set of
-// runs and must look at the discovery side only. The terms stand in an order
-// of their own, so that equal scopes are equal messages.
+// Adds, up to three times, the feature that raises `score` most, categories
+// before words and thresholds that are hardly better, until none gains enough.
+// `score` judges a set of runs and must look at the discovery side only. The
+// terms stand in an order of their own, so that equal scopes are equal
+// messages.
 Scope SearchScope(const ContextTable& table,
                   const std::function<double(const RunSet& runs)>& score,
                   const ScopeGain& gain);
@@ -37,9 +38,10 @@ Scope SearchScope(const ContextTable& table,
 // standard errors under chance). Everything, where nothing tells them apart.
 Scope FindClusterScope(const ContextTable& table, const RunSet& members);
 
-// The runs of the window that match `predicate`, as far as the table has its
-// comparisons; a comparison that it does not have matches nothing.
-RunSet MatchingRuns(const ContextTable& table, const v1::Predicate& predicate);
+// The runs of the window that match `predicate`, by what is kept of them: a
+// comparison of another operator than EQUAL, HAS_WORD and AT_LEAST, or of a
+// field that is no context, matches nothing.
+RunSet MatchingRuns(const Window& window, const v1::Predicate& predicate);
 
 }  // namespace faultline::diagnose
 

@@ -64,7 +64,8 @@ bool IsAscii(char c) { return static_cast<unsigned char>(c) < 0x80; }
 
 // `[0-9+. \-]+`: the characters of the texts, but for rare ones. Empty where
 // every text is.
-std::string CharacterClass(const std::vector<absl::string_view>& texts) {
+std::string CharacterClass(const std::vector<absl::string_view>& texts,
+                           absl::string_view also = "") {
   std::array<size_t, 256> texts_with{};
   bool has_empty = false;
   for (const absl::string_view text : texts) {
@@ -72,6 +73,9 @@ std::string CharacterClass(const std::vector<absl::string_view>& texts) {
     std::array<bool, 256> seen{};
     for (const char c : text) seen[static_cast<unsigned char>(c)] = true;
     for (int c = 0; c < 256; ++c) texts_with[c] += seen[c] ? 1 : 0;
+  }
+  for (const char c : also) {
+    texts_with[static_cast<unsigned char>(c)] = texts.size();
   }
   std::array<bool, 3> ranges{};
   std::string others;
@@ -103,6 +107,18 @@ std::string CharacterClass(const std::vector<absl::string_view>& texts) {
 
 std::string ClassPattern(const std::vector<std::string>& good) {
   return CharacterClass({good.begin(), good.end()});
+}
+
+// Where the good texts use two signs of arithmetic, the others are as good.
+std::string ArithmeticPattern(const std::vector<std::string>& good) {
+  constexpr absl::string_view kSigns = "+-*/().";
+  const auto used = std::count_if(kSigns.begin(), kSigns.end(), [&](char c) {
+    return std::any_of(good.begin(), good.end(), [c](const std::string& text) {
+      return absl::StrContains(text, c);
+    });
+  });
+  if (used < 2) return "";
+  return CharacterClass({good.begin(), good.end()}, kSigns);
 }
 
 // Common prefix, cut back to where the kind of character changes: `#W` of
@@ -183,7 +199,8 @@ bool Meets(const std::string& pattern, const std::vector<std::string>& good,
 
 std::string Derive(const std::vector<std::string>& good,
                    const std::vector<std::string>& bad) {
-  for (const auto make : {ClassPattern, PrefixPattern, ShapePattern}) {
+  for (const auto make :
+       {ArithmeticPattern, ClassPattern, PrefixPattern, ShapePattern}) {
     const std::string pattern = make(good);
     if (Meets(pattern, good, bad, kOnSample)) return pattern;
   }

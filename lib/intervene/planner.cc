@@ -13,6 +13,7 @@
 #include "lib/base/random.h"
 #include "lib/base/ulid.h"
 #include "lib/diagnose/context_table.h"
+#include "lib/diagnose/scope.h"
 #include "lib/intervene/type_list.h"
 #include "lib/intervene/types/proposal_support.h"
 #include "lib/policy/policy_matcher.h"
@@ -26,6 +27,8 @@ using v1::InterventionReview;
 
 constexpr char kPlanner[] = "planner";
 constexpr char kAutoApprove[] = "auto_approve";
+// Share of a scope that open interventions on the same knob may cover.
+constexpr double kMaxCovered = 0.75;
 
 absl::Time ToTime(const google::protobuf::Timestamp& time) {
   return absl::FromUnixNanos(TimeUtil::TimestampToNanoseconds(time));
@@ -78,7 +81,8 @@ Change ChangeOf(const v1::Action& action, const v1::Predicate& scope) {
 class Planner {
  public:
   explicit Planner(const PlanInput& input)
-      : input_(input), random_(input.seed) {
+      : input_(input),
+        random_(base::Mix64(input.seed ^ base::Mix64(input.tick))) {
     for (const Intervention& intervention : input.interventions) {
       interventions_[intervention.intervention_id()] = intervention;
     }
@@ -165,18 +169,51 @@ class Planner {
                                   contexts.front()->discovery,
                                   contexts.front()->names};
     const diagnose::ContextTable table(window, targets);
+
+    // The best proposal of each cluster that is not decided already, largest
+    // expected reduction first, so that a wide one goes before its parts.
+    std::vector<std::pair<const v1::Cluster*, Proposal>> best;
     for (const ProposalContext* context : contexts) {
       for (Ranked& ranked : Rank(*context, table)) {
-        if (!taken
-                 .insert(
-                     ChangeOf(ranked.proposal.action, ranked.proposal.scope))
-                 .second) {
+        const Change change =
+            ChangeOf(ranked.proposal.action, ranked.proposal.scope);
+        if (taken.count(change) > 0 && !IsAnswered(window, ranked.proposal)) {
           continue;
         }
-        Add(*context->cluster, std::move(ranked.proposal));
+        best.emplace_back(context->cluster, std::move(ranked.proposal));
         break;
       }
     }
+    std::stable_sort(
+        best.begin(), best.end(), [](const auto& a, const auto& b) {
+          return a.second.expected_reduction > b.second.expected_reduction;
+        });
+    for (auto& [cluster, proposal] : best) {
+      if (!IsAnswered(window, proposal)) Add(*cluster, std::move(proposal));
+    }
+  }
+
+  // Whether open interventions on the same knob cover most of the scope
+  // (METHODS 4.3): then they answer the cluster, too.
+  bool IsAnswered(const diagnose::Window& window,
+                  const Proposal& proposal) const {
+    const std::string knob = policy::ActionKnob(proposal.action);
+    const diagnose::RunSet scope = MatchingRuns(window, proposal.scope);
+    diagnose::RunSet covered(window.runs.size());
+    for (const auto& [id, intervention] : interventions_) {
+      if (!IsOpen(intervention.status()) ||
+          policy::ActionKnob(intervention.action()) != knob) {
+        continue;
+      }
+      if (intervention.scope().SerializeAsString() ==
+          proposal.scope.SerializeAsString()) {
+        return true;
+      }
+      covered = covered | MatchingRuns(window, intervention.scope());
+    }
+    return scope.Count() > 0 &&
+           scope.CountBoth(covered) >=
+               kMaxCovered * static_cast<double>(scope.Count());
   }
 
   struct Ranked {
@@ -228,7 +265,9 @@ class Planner {
   void AutoApprove() {
     const auto& kinds = input_.config.auto_approve();
     for (auto& [id, intervention] : interventions_) {
+      // What is not expected to spare anything waits for a person.
       if (intervention.status() == Intervention::STATUS_PROPOSED &&
+          intervention.expected_reduction() > 0 &&
           std::find(kinds.begin(), kinds.end(), intervention.kind()) !=
               kinds.end()) {
         Move(&intervention, Intervention::STATUS_APPROVED,

@@ -33,15 +33,20 @@ constexpr double kMaxThreshold = 1e6;
 // than members.
 constexpr double kMinSupportGap = 0.2;
 constexpr double kMaxSupportedMembers = 0.5;
+// Share of the successes in scope that must have it: the others got along.
+constexpr double kMinUsualShare = 0.6;
 // Least runs from which a rate or a quantile is taken.
 constexpr double kMinRuns = 20;
 constexpr double kUsualQuantile = 0.99;
 // Share of the members beyond what is usual that makes a loop the matter.
 constexpr double kMinBeyond = 0.5;
+// Limits below these would cut short runs that are no loops.
+constexpr double kMinRepeats = 2;
+constexpr double kMinStepLimit = 8;
 // Share of the failures below a threshold less that of the successes.
 constexpr double kMinSeparation = 0.2;
-// A term of the scope must raise what is spared by a tenth.
-constexpr diagnose::ScopeGain kGain = {0.005, 0.1};
+// A term must raise the worth of the scope by a quarter.
+constexpr diagnose::ScopeGain kGain = {0, 0.25};
 // Scalars of Run::numeric.
 constexpr int kLogSteps = 0;
 constexpr int kLogRepeats = 3;
@@ -72,7 +77,11 @@ std::map<StepKey, double> StepShares(
     std::set<StepKey> seen;
     for (const v1::Step& step : trace->steps()) {
       const absl::string_view kind = KindText(step.kind());
-      if (kind.empty() || step.status() == v1::Step::STATUS_ERROR) continue;
+      // What the user does is not the agent's to require.
+      if (kind.empty() || step.status() == v1::Step::STATUS_ERROR ||
+          step.actor() == "user") {
+        continue;
+      }
       seen.emplace(std::string(kind), step.name());
     }
     for (const StepKey& step : seen) {
@@ -80,11 +89,6 @@ std::map<StepKey, double> StepShares(
     }
   }
   return shares;
-}
-
-double Rate(const ContextTable& table, const RunSet& runs) {
-  const auto count = static_cast<double>(runs.Count());
-  return count == 0 ? 0 : runs.CountBoth(table.failed()) / count;
 }
 
 // One call of Propose.
@@ -97,9 +101,9 @@ class Search {
         natural_(~table.treated()),
         members_(SampledMembers(context)),
         scope_{context.cluster->scope(),
-               MatchingRuns(table, context.cluster->scope())},
+               MatchingRuns(window_, context.cluster->scope())},
         routes_(diagnose::CompareRoutes(table, scope_.runs,
-                                        diagnose::kRouteField)) {
+                                        diagnose::kRouteField, members_)) {
     if (routes_ && !routes_->arms.Holds()) routes_.reset();
   }
 
@@ -134,22 +138,25 @@ class Search {
     }
     if (best == nullptr) return;
 
-    const RunSet with = RunsWithToken(window_, StepToken(*best)) & natural_;
-    const RunSet without = ~with & natural_;
-    const auto sampled = static_cast<double>(members_.Count());
-    const auto spared = [&](const RunSet& runs) {
-      const RunSet discovery = runs & table_.discovery();
-      const RunSet supported = discovery & with;
-      const RunSet unsupported = discovery & without;
-      if (supported.Count() < kMinRuns || unsupported.Count() < kMinRuns) {
+    const std::string token = StepToken(*best);
+    const RunSet with = RunsWithToken(
+        window_, [&token](absl::string_view text) { return text == token; });
+    const auto worth = [&](const RunSet& runs) {
+      const diagnose::Regret regret =
+          diagnose::DiscoveryRegret(table_, runs, with, members_);
+      if (regret.runs < kMinRuns || !IsUsual(with, regret.with_choice)) {
         return 0.0;
       }
-      return members_.CountBoth(runs) / sampled *
-             std::max(0.0, Rate(table_, unsupported) - Rate(table_, supported));
+      return ScopeWorth(table_, runs, regret);
     };
-    const diagnose::Scope scope = diagnose::SearchScope(table_, spared, kGain);
-    const auto arms = diagnose::CompareArms(
-        table_, with & scope.runs, without & scope.runs, Prognostic::kNone);
+    const diagnose::Scope scope = diagnose::SearchScope(table_, worth, kGain);
+    if (worth(scope.runs) <= 0) return;
+    const RunSet runs =
+        diagnose::DiscoveryRegret(table_, scope.runs, with, members_)
+            .with_choice &
+        natural_;
+    const auto arms = diagnose::CompareArms(table_, runs & with, runs & ~with,
+                                            Prognostic::kNone);
     if (!arms || !arms->Holds()) return;
 
     Proposal& proposal = proposals_.emplace_back();
@@ -159,7 +166,7 @@ class Search {
     guardrail.set_required_name(best->second);
     guardrail.set_fallback(Guardrail::FALLBACK_REQUIRE_STEP);
     proposal.scope = scope.predicate;
-    proposal.expected_reduction = Spared(without & scope.runs, *arms);
+    proposal.expected_reduction = Spared(runs & ~with, *arms);
     proposal.summary = absl::StrFormat(
         "Before an answer leaves where %s, require a %s step `%s`: held-out "
         "runs with it failed in %.0f %% of %d, those without it in %.0f %% of "
@@ -169,15 +176,23 @@ class Search {
         arms->other_runs);
   }
 
+  // Most discovery successes among `runs` are `with`.
+  bool IsUsual(const RunSet& with, const RunSet& runs) const {
+    const RunSet successes =
+        runs & table_.discovery() & ~table_.failed() & natural_;
+    return with.CountBoth(successes) >=
+           kMinUsualShare * static_cast<double>(successes.Count());
+  }
+
   void LimitRepeats() {
-    Limit(Guardrail::CHECK_MAX_REPEATS, "repetitions of a step", 2,
+    Limit(Guardrail::CHECK_MAX_REPEATS, "repetitions of a step", kMinRepeats,
           [](const embedding::Run& run) {
             return std::exp(run.numeric[kLogRepeats]);
           });
   }
 
   void LimitSteps() {
-    Limit(Guardrail::CHECK_MAX_STEPS, "steps", 1,
+    Limit(Guardrail::CHECK_MAX_STEPS, "steps", kMinStepLimit,
           [](const embedding::Run& run) {
             return std::expm1(run.numeric[kLogSteps]);
           });

@@ -1,5 +1,7 @@
 #include "lib/intervene/types/proposal_support.h"
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 
 #include "absl/container/flat_hash_set.h"
@@ -8,6 +10,10 @@
 namespace faultline::intervene {
 namespace {
 constexpr size_t kMinUsual = 20;
+// Power of the share of the runs in the worth of a scope. At 1 a scope could
+// take in any number of runs that gain nothing; near 0 it would shrink to the
+// few that gain most.
+constexpr double kWidth = 2.0 / 3;
 }  // namespace
 
 diagnose::RunSet SampledMembers(const ProposalContext& context) {
@@ -33,17 +39,17 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context) {
   return usual.size() < kMinUsual ? context.success_traces : usual;
 }
 
-double ModeRate(const ProposalContext& context,
-                const diagnose::ContextTable& table) {
-  const v1::Enrichment& test = context.cluster->enrichment();
-  if (test.held_out_runs() > 0) {
-    return static_cast<double>(test.assigned_failed()) /
-           static_cast<double>(test.held_out_runs());
-  }
-  if (table.size() == 0) return 0;
-  return context.cluster->failure_share() *
-         static_cast<double>(table.failed().Count()) /
-         static_cast<double>(table.size());
+double ScopeWorth(const diagnose::ContextTable& table,
+                  const diagnose::RunSet& scope,
+                  const diagnose::Regret& regret) {
+  const auto all = static_cast<double>(table.discovery().Count());
+  const auto inside = static_cast<double>(scope.CountBoth(table.discovery()));
+  if (inside == 0 || !regret.large) return 0;
+  const double with_choice =
+      regret.with_choice.CountBoth(table.discovery()) / inside;
+  return std::max(0.0, regret.spared - regret.error) *
+         std::max(0.0, regret.spared_in_scope) * with_choice *
+         std::pow(inside / all, kWidth);
 }
 
 }  // namespace faultline::intervene

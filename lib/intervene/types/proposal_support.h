@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "lib/diagnose/context_table.h"
+#include "lib/diagnose/route_contrast.h"
 #include "lib/diagnose/run_set.h"
 #include "lib/intervene/intervention_type.h"
 
@@ -18,13 +19,15 @@ diagnose::RunSet SampledMembers(const ProposalContext& context);
 // fewer than 20 do.
 std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context);
 
-// Share of all runs that fail in the cluster's mode: held-out, where it was
-// measured.
-double ModeRate(const ProposalContext& context,
-                const diagnose::ContextTable& table);
-
-// Mean of the prior of an action's efficacy, Beta(2, 3) (METHODS 4.3).
-inline constexpr double kPriorEfficacy = 0.4;
+// Worth of a scope for a cluster, the product of: what a change would spare of
+// the members, less a standard error, which keeps the scope at the cluster;
+// what it would spare of the runs in scope, and the share of them that have a
+// choice at all, which keep out runs that gain nothing; and a root of the
+// scope's share of all runs, which weighs a wide scope against a slightly
+// better narrow one. 0 where the regret in scope is too small to act on.
+double ScopeWorth(const diagnose::ContextTable& table,
+                  const diagnose::RunSet& scope,
+                  const diagnose::Regret& regret);
 
 }  // namespace faultline::intervene
 

@@ -24,8 +24,8 @@ constexpr int kMaxCandidates = 64;
 constexpr double kExplorationFloor = 0.02;
 constexpr double kMaxExplorationFloor = 0.5;
 constexpr double kWeightTolerance = 1e-6;
-// A term of the scope must raise what is spared by a tenth.
-constexpr diagnose::ScopeGain kGain = {0.005, 0.1};
+// A term must raise the worth of the scope by a quarter.
+constexpr diagnose::ScopeGain kGain = {0, 0.25};
 
 // Sends runs to the candidates that fail least in a scope that the cluster's
 // failures share.
@@ -42,18 +42,15 @@ class RoutingPolicyType final : public InterventionType {
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
     const RunSet members = SampledMembers(context);
-    const auto sampled = static_cast<double>(members.Count());
-    if (sampled == 0) return {};
-    // What is spared of the cluster: its share in scope times the regret.
-    const auto spared = [&](const RunSet& runs) {
-      const double covered = members.CountBoth(runs) / sampled;
-      return covered *
-             diagnose::DiscoveryRegret(table, runs, diagnose::kRouteField);
+    const auto worth = [&](const RunSet& runs) {
+      const auto regret =
+          diagnose::RouteRegret(table, runs, diagnose::kRouteField, members);
+      return regret ? ScopeWorth(table, runs, *regret) : 0;
     };
-    const diagnose::Scope scope = diagnose::SearchScope(table, spared, kGain);
-    if (spared(scope.runs) <= 0) return {};
-    const auto routes =
-        diagnose::CompareRoutes(table, scope.runs, diagnose::kRouteField);
+    const diagnose::Scope scope = diagnose::SearchScope(table, worth, kGain);
+    if (worth(scope.runs) <= 0) return {};
+    const auto routes = diagnose::CompareRoutes(table, scope.runs,
+                                                diagnose::kRouteField, members);
     if (!routes || !routes->arms.Holds()) return {};
     return {MakeProposal(table, scope, *routes)};
   }
@@ -108,9 +105,10 @@ class RoutingPolicyType final : public InterventionType {
     }
     policy.set_exploration_floor(kExplorationFloor);
     proposal.scope = scope.predicate;
-    const double current = diagnose::HeldOutFailureRate(table, scope.runs);
+    const double current =
+        diagnose::HeldOutFailureRate(table, routes.with_choice);
     proposal.expected_reduction =
-        diagnose::HeldOutShare(table, scope.runs) *
+        diagnose::HeldOutShare(table, routes.with_choice) *
         std::max(0.0, current - routes.arms.better_rate);
     proposal.summary = absl::StrFormat(
         "Route runs where %s to %s: on held-out runs it failed in %.0f %% of "

@@ -3,13 +3,17 @@
 #include <memory>
 #include <set>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/status_macros.h"
+#include "lib/diagnose/behavior_contrast.h"
+#include "lib/diagnose/route_contrast.h"
+#include "lib/diagnose/scope.h"
+#include "lib/embedding/feature_channel.h"
 #include "lib/intervene/argument_pattern.h"
 #include "lib/intervene/bounds.h"
 #include "lib/intervene/intervention_type.h"
-#include "lib/intervene/types/proposal_support.h"
 #include "nlohmann/json.hpp"
 #include "re2/re2.h"
 
@@ -18,6 +22,8 @@ namespace {
 
 constexpr size_t kMaxPatternBytes = 512;
 constexpr int kMaxCalls = 1000;
+// Mean of the prior of an action's efficacy, Beta(2, 3) (METHODS 4.3).
+constexpr double kPriorEfficacy = 0.4;
 // A tool is looked at where its calls fail in at least this share of the
 // sampled members.
 constexpr double kMinFailingMembers = 0.2;
@@ -116,7 +122,6 @@ class ToolConstraintType final : public InterventionType {
     for (const v1::Trace* trace : context.success_traces) {
       CollectCalls(*trace, /*member=*/false, &tools);
     }
-    const double mode_rate = ModeRate(context, table);
     std::vector<Proposal> proposals;
     for (const auto& [tool, calls] : tools) {
       const size_t failing = calls.failing_members.size();
@@ -129,7 +134,8 @@ class ToolConstraintType final : public InterventionType {
         continue;
       }
       proposal.scope = ScopeOf(context, tool);
-      proposal.expected_reduction = kPriorEfficacy * share * mode_rate;
+      proposal.expected_reduction =
+          kPriorEfficacy * FailingRate(context, table, tool, proposal.scope);
       absl::StrAppend(&proposal.summary,
                       absl::StrFormat(" Its calls fail in %.0f %% of the "
                                       "cluster's runs.",
@@ -260,6 +266,24 @@ class ToolConstraintType final : public InterventionType {
         "need more.",
         limit, tool, repeating, users);
     return true;
+  }
+
+  // Share of the held-out runs that are in scope, have a failing call of the
+  // tool and fail.
+  static double FailingRate(const ProposalContext& context,
+                            const diagnose::ContextTable& table,
+                            const std::string& tool,
+                            const v1::Predicate& scope) {
+    const std::string token =
+        absl::StrCat("error te:", embedding::NormalizeName(tool), ":");
+    const diagnose::Window window{context.runs, context.discovery,
+                                  context.names};
+    const diagnose::RunSet failing =
+        RunsWithToken(window, [&token](absl::string_view text) {
+          return absl::StartsWith(text, token);
+        });
+    return diagnose::HeldOutShare(
+        table, failing & table.failed() & MatchingRuns(window, scope));
   }
 
   // The task type that the tool's users share, or the cluster's scope: a rule

@@ -109,6 +109,29 @@ TEST(ContextTableTest, StrataPartTheHeldOutSideByRisk) {
             table.Strata(Prognostic::kAnswerer).back().Count());
 }
 
+TEST(ContextTableTest, CellsPartTheWindowByTaskAndAgent) {
+  const RunWorld world = MakeWorld();
+  const ContextTable table(world.window(), {});
+  ASSERT_EQ(table.cells().size(), 2u);
+  EXPECT_EQ(table.cells()[0] | table.cells()[1], RunSet::All(1000));
+  EXPECT_EQ(table.cells()[0].CountBoth(table.cells()[1]), 0u);
+  const RunSet& type_a = table.features().front().runs;
+  EXPECT_TRUE(table.cells()[0] == type_a || table.cells()[1] == type_a);
+}
+
+TEST(ContextTableTest, RareCellsShareOne) {
+  RunWorld world(3);
+  for (int i = 0; i < 900; ++i) {
+    world.Add(world.Draw(absl::StrCat("type", i % 30), "q", "m"), i % 2 == 0);
+  }
+  const ContextTable table(world.window(), {});
+  EXPECT_EQ(table.cells().size(), 17u);
+  size_t sum = 0;
+  for (const RunSet& cell : table.cells()) sum += cell.Count();
+  EXPECT_EQ(sum, 900u);
+  EXPECT_EQ(table.cells().back().Count(), 14u * 30);
+}
+
 TEST(ContextTableTest, ControlBitsHoldForHalfTheRuns) {
   const RunWorld world = MakeWorld();
   const ContextTable table(world.window(), {});

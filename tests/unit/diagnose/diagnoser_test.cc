@@ -136,6 +136,19 @@ TEST(DiagnoserTest, ReadsHallucinationFromConfidentAnswersWithoutSupport) {
       << diagnosis.DebugString();
 }
 
+TEST(DiagnoserTest, ReadsHallucinationFromMissingSupportAlone) {
+  base::Random random(14);
+  const v1::Diagnosis diagnosis =
+      DiagnoseOne(MakeModeWorld(14, [&](v1::Trace* trace) {
+        const bool mode = random.Bernoulli(.15);
+        if (!mode) AddUsualSteps(trace);
+        if (mode) RunWorld::AddStep(v1::Step::KIND_LLM, "answer", trace);
+        return mode;
+      }));
+  EXPECT_EQ(diagnosis.failure_mode(), v1::FAILURE_MODE_HALLUCINATION)
+      << diagnosis.DebugString();
+}
+
 TEST(DiagnoserTest, ReadsToolMisuseFromRefusedArguments) {
   base::Random random(5);
   const v1::Diagnosis diagnosis =

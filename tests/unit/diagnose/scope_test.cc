@@ -104,18 +104,19 @@ TEST(ScopeTest, MatchingRunsReadsAPredicateBack) {
   const RunSet members = Members(world, HasNot);
   const ContextTable table(world.window(), {members});
   const Scope scope = FindClusterScope(table, members);
-  EXPECT_EQ(MatchingRuns(table, scope.predicate), scope.runs);
-  EXPECT_EQ(MatchingRuns(table, EverythingScope(table).predicate).Count(),
-            600u);
+  EXPECT_EQ(MatchingRuns(world.window(), scope.predicate), scope.runs);
+  EXPECT_EQ(
+      MatchingRuns(world.window(), EverythingScope(table).predicate).Count(),
+      600u);
 
   v1::Predicate negated;
   *negated.mutable_not_() = scope.predicate;
-  EXPECT_EQ(MatchingRuns(table, negated), ~scope.runs);
+  EXPECT_EQ(MatchingRuns(world.window(), negated), ~scope.runs);
   v1::Predicate either;
   *either.mutable_any()->add_predicates() = negated;
   *either.mutable_any()->add_predicates() = scope.predicate;
-  EXPECT_EQ(MatchingRuns(table, either).Count(), 600u);
-  EXPECT_EQ(MatchingRuns(table, v1::Predicate()).Count(), 0u);
+  EXPECT_EQ(MatchingRuns(world.window(), either).Count(), 600u);
+  EXPECT_EQ(MatchingRuns(world.window(), v1::Predicate()).Count(), 0u);
 }
 
 }  // namespace

@@ -170,6 +170,14 @@ TEST(PlannerTest, AutoApprovesTheKindsThatTheProjectNames) {
   EXPECT_EQ(planned.history(0).actor(), "auto_approve");
 }
 
+TEST(PlannerTest, WhatSparesNothingWaitsForAPerson) {
+  PlanInput input = MakeInput();
+  input.interventions = {
+      MakeIntervention("x", Intervention::STATUS_PROPOSED, 0)};
+  input.config.add_auto_approve(v1::INTERVENTION_KIND_ROUTING_POLICY);
+  EXPECT_EQ(Plan(input).front().status(), Intervention::STATUS_PROPOSED);
+}
+
 TEST(PlannerTest, StartsTheMostPromisingWhileTrialsAreFree) {
   PlanInput input = MakeInput();
   input.interventions = {
@@ -317,6 +325,17 @@ TEST_F(PlannerProposalTest, ProposesAgainWhatHasExpired) {
   ASSERT_THAT(planned, SizeIs(2));
   EXPECT_EQ(planned[0].status(), Intervention::STATUS_RETIRED);
   EXPECT_EQ(planned[1].status(), Intervention::STATUS_PROPOSED);
+}
+
+TEST_F(PlannerProposalTest, AWiderOneOnTheSameKnobAnswersTheClusterToo) {
+  Intervention wide = MakeIntervention("x", Intervention::STATUS_TRIAL);
+  wide.mutable_scope()->mutable_all();
+  input_.interventions = {wide};
+  EXPECT_THAT(Tick(), SizeIs(1));
+
+  wide.set_status(Intervention::STATUS_ROLLED_BACK);
+  input_.interventions = {wide};
+  EXPECT_THAT(Tick(), SizeIs(2));
 }
 
 TEST_F(PlannerProposalTest, TwoClustersDoNotGetTheSameChange) {

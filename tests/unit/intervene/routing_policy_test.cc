@@ -124,6 +124,38 @@ TEST(RoutingPolicyTest, IsNotFooledByARouterThatSendsHardTasksAway) {
   EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
 }
 
+TEST(RoutingPolicyTest, ComparesCandidatesWhereTheyCompete) {
+  RunWorld world(6);
+  for (int i = 0; i < 3000; ++i) {
+    const bool logic = world.random().Bernoulli(.5);
+    const std::string model = logic ? world.Pick({"parser", "guess"})
+                                    : world.Pick({"sum_a", "sum_b"});
+    const double rate = model == "parser"  ? .02
+                        : model == "guess" ? .4
+                        : model == "sum_a" ? .5
+                                           : .15;
+    world.Add(world.Draw(logic ? "logic" : "sums", "q", model),
+              world.random().Bernoulli(rate));
+  }
+  // `parser` is the best of all, but never answers sums.
+  const DiagnosedCluster sums(world, [](const v1::Trace& trace) {
+    return trace.task().type() == "sums";
+  });
+  const std::vector<Proposal> proposals = sums.Propose(Type());
+  ASSERT_THAT(proposals, SizeIs(1));
+  EXPECT_EQ(proposals.front().action.routing_policy().candidates(0).name(),
+            "sum_b");
+  EXPECT_EQ(policy::PredicateText(proposals.front().scope),
+            "task.type = \"sums\"");
+
+  const DiagnosedCluster logic(world, [](const v1::Trace& trace) {
+    return trace.task().type() == "logic";
+  });
+  ASSERT_THAT(logic.Propose(Type()), SizeIs(1));
+  EXPECT_EQ(policy::PredicateText(logic.Propose(Type()).front().scope),
+            "task.type = \"logic\"");
+}
+
 TEST(RoutingPolicyTest, LeavesOutRunsThatATrialHasSteered) {
   RunWorld world(4);
   for (int i = 0; i < 2000; ++i) {

@@ -57,7 +57,7 @@ TEST(ToolConstraintTest, LearnsTheFormOfAPlainInput) {
       proposals.front().action.tool_constraint();
   EXPECT_EQ(constraint.tool(), "calculator");
   EXPECT_EQ(constraint.argument().argument(), "");
-  EXPECT_EQ(constraint.argument().pattern(), R"([0-9*+\-/]+)");
+  EXPECT_EQ(constraint.argument().pattern(), R"([0-9()*+\-./]+)");
   EXPECT_EQ(policy::PredicateText(proposals.front().scope),
             "task.type = \"arithmetic\"");
   EXPECT_GT(proposals.front().expected_reduction, 0);
