@@ -124,15 +124,17 @@ std::string ArithmeticPattern(const std::vector<std::string>& good) {
 // Common prefix, cut back to where the kind of character changes: `#W` of
 // `#W1` and `#W2`, but nothing of `red` and `rent`.
 std::string PrefixPattern(const std::vector<std::string>& good) {
-  const auto [least, most] = std::minmax_element(good.begin(), good.end());
+  const auto extremes = std::minmax_element(good.begin(), good.end());
+  const std::string& least = *extremes.first;
+  const std::string& most = *extremes.second;
   size_t length =
-      std::mismatch(least->begin(),
-                    least->begin() + std::min(least->size(), most->size()),
-                    most->begin())
+      std::mismatch(least.begin(),
+                    least.begin() + std::min(least.size(), most.size()),
+                    most.begin())
           .first -
-      least->begin();
+      least.begin();
   const auto splits_a_word = [&](size_t at) {
-    const char last = (*least)[at - 1];
+    const char last = least[at - 1];
     if (!IsAscii(last)) return true;
     if (ClassOf(last) == Class::kOther) return false;
     return std::any_of(good.begin(), good.end(), [&](const std::string& text) {
@@ -145,7 +147,7 @@ std::string PrefixPattern(const std::vector<std::string>& good) {
   for (const std::string& text : good) {
     rest.push_back(absl::string_view(text).substr(length));
   }
-  return absl::StrCat(Quote(absl::string_view(*least).substr(0, length)),
+  return absl::StrCat(Quote(absl::string_view(least).substr(0, length)),
                       CharacterClass(rest));
 }
 
@@ -219,7 +221,7 @@ std::vector<std::string> Half(const std::vector<std::string>& texts,
 std::optional<std::string> DerivePattern(const std::vector<std::string>& good,
                                          const std::vector<std::string>& bad) {
   if (good.size() < kMinGood || bad.size() < kMinBad) return std::nullopt;
-  const std::string pattern = Derive(good, bad);
+  std::string pattern = Derive(good, bad);
   if (pattern.empty()) return std::nullopt;
   for (const size_t parity : {0, 1}) {
     const std::string half = Derive(Half(good, parity), Half(bad, parity));
