@@ -144,6 +144,7 @@ std::string PrefixPattern(const std::vector<std::string>& good) {
   while (length > 0 && splits_a_word(length)) --length;
   if (length == 0) return "";
   std::vector<absl::string_view> rest;
+  rest.reserve(good.size());
   for (const std::string& text : good) {
     rest.push_back(absl::string_view(text).substr(length));
   }
@@ -203,7 +204,7 @@ std::string Derive(const std::vector<std::string>& good,
                    const std::vector<std::string>& bad) {
   for (const auto make :
        {ArithmeticPattern, ClassPattern, PrefixPattern, ShapePattern}) {
-    const std::string pattern = make(good);
+    std::string pattern = make(good);
     if (Meets(pattern, good, bad, kOnSample)) return pattern;
   }
   return "";
