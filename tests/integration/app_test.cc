@@ -262,6 +262,9 @@ TEST_F(AppTest, AStopEndsOpenStreamsInOrder) {
   app_->Stop();
   EXPECT_EQ(stream->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  // By themselves, not cancelled at the deadline.
+  EXPECT_TRUE(TrailingDetail(ingest_call).has_value());
+  EXPECT_TRUE(TrailingDetail(watch_call).has_value());
   grpc::ClientContext late_call;
   v1::GetStatusResponse late;
   EXPECT_EQ(admin_->GetStatus(&late_call, {}, &late).error_code(),

@@ -197,6 +197,13 @@ TEST_F(NarrowIngestServiceTest, AStreamIsReadOnlyWhileTheWindowIsOpen) {
   ASSERT_TRUE(stream->Write(Batch(MakeTraces("b", 32))));
   ASSERT_TRUE(stream->Write(Batch({v1::Trace()})));
   store_.WaitForHeldWrite();
+  // What the connection carries later arrives later: the third batch is there.
+  auto admin = v1::AdminService::NewStub(channel());
+  for (int i = 0; i < 50; ++i) {
+    grpc::ClientContext status_call;
+    v1::GetStatusResponse status;
+    ASSERT_TRUE(admin->GetStatus(&status_call, {}, &status).ok());
+  }
   EXPECT_EQ(ingestor_->GetCounters("p").rejected, 0);
   store_.ReleaseWrites();
   ReadUntil(stream, 65);

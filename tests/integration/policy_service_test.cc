@@ -180,10 +180,14 @@ TEST_F(PolicyServiceTest, AnAnswerWithAnOldNonceIsIgnored) {
   ASSERT_TRUE(watch->Read(&first));
   PublishPolicy(MakePolicy("math"));
   ASSERT_TRUE(watch->Read(&second));
-  Answer(watch, first.nonce(), 1, "stale");
   Answer(watch, second.nonce(), 2);
-  const v1::Router router = RouterWhen(
-      "r", [](const v1::Router& r) { return r.applied_version() == 2; });
+  Answer(watch, first.nonce(), 1, "stale");
+  // Too long: ends the call once everything before it has been read.
+  Answer(watch, second.nonce(), 2, std::string(1025, 'x'));
+  EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  const v1::Router router =
+      RouterWhen("r", [](const v1::Router& r) { return !r.watching(); });
+  EXPECT_EQ(router.applied_version(), 2);
   EXPECT_THAT(router.nack_reason(), IsEmpty());
 }
 
