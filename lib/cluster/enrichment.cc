@@ -1,6 +1,7 @@
 #include "lib/cluster/enrichment.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <utility>
 
@@ -18,6 +19,9 @@ constexpr int kVoters = 15;
 constexpr double kLeastVotes = 5;
 constexpr double kPriorRuns = 5;  // strength of the prior of a cell's rate
 constexpr int kMostStrata = 8;
+// Held-out runs from which a cell is a stratum of its own: mixing two large
+// cells of different rates in one octile confounds what they differ in.
+constexpr size_t kLeastRunsAlone = 20;
 
 absl::Status Check(const EnrichmentInput& input) {
   if (input.dimension < 1 || input.strata < 1 || input.modes < 0) {
@@ -233,23 +237,41 @@ std::vector<int32_t> PrognosticStrata(
                (cell->second.runs + kPriorRuns);
   }
 
-  // Runs with the same score stay together, in the octile of their middle.
-  std::vector<double> sorted = score;
+  // Cells that are large enough stand alone, by rising score; the runs of the
+  // others share octiles.
+  absl::flat_hash_map<uint64_t, size_t> held_out_runs;
+  for (const uint64_t cell : held_out_cell) ++held_out_runs[cell];
+  std::map<std::pair<double, uint64_t>, int32_t> alone;
+  std::vector<double> sorted;
+  for (size_t i = 0; i < q; ++i) {
+    if (held_out_runs[held_out_cell[i]] >= kLeastRunsAlone) {
+      alone.emplace(std::make_pair(score[i], held_out_cell[i]), 0);
+    } else {
+      sorted.push_back(score[i]);
+    }
+  }
   std::sort(sorted.begin(), sorted.end());
-  std::vector<int32_t> octile(q);
+  // Runs with the same score stay together, in the octile of their middle.
+  std::vector<int32_t> stratum(q, 0);
   std::vector<int32_t> number(kMostStrata, 0);
   for (size_t i = 0; i < q; ++i) {
+    if (alone.contains({score[i], held_out_cell[i]})) continue;
     const auto [first, last] =
         std::equal_range(sorted.begin(), sorted.end(), score[i]);
     const int64_t middle = (first - sorted.begin()) + (last - sorted.begin());
-    octile[i] = static_cast<int32_t>(kMostStrata * middle /
-                                     (2 * static_cast<int64_t>(q)));
-    number[octile[i]] = 1;
+    stratum[i] = static_cast<int32_t>(
+        kMostStrata * middle / (2 * static_cast<int64_t>(sorted.size())));
+    number[stratum[i]] = 1;
   }
   std::partial_sum(number.begin(), number.end(), number.begin());
-  for (int32_t& stratum : octile) stratum = number[stratum] - 1;
-  *strata = std::max(1, number.back());
-  return octile;
+  int32_t next = number.back();
+  for (auto& [cell, own] : alone) own = next++;
+  for (size_t i = 0; i < q; ++i) {
+    const auto own = alone.find({score[i], held_out_cell[i]});
+    stratum[i] = own != alone.end() ? own->second : number[stratum[i]] - 1;
+  }
+  *strata = std::max(1, next);
+  return stratum;
 }
 
 }  // namespace faultline::cluster

@@ -49,11 +49,13 @@ struct EnrichmentResult {
 absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
                                                 int threads);
 
-// Stratum of each held-out run: octiles of the prognostic score, the shrunk
-// failure rate (f + 5 b) / (n + 5) of its cell on the discovery side, b the
-// pooled rate (Hansen 2008). Cells are any grouping, such as (task type,
-// model); runs of one cell are never parted, and an unknown cell scores b.
-// Returns strata in [0, 8), numbered by rising score, and writes how many.
+// Stratum of each held-out run. A cell with at least 20 held-out runs is a
+// stratum of its own; the runs of smaller ones share at most 8 strata, the
+// octiles of the prognostic score, the shrunk failure rate (f + 5 b) / (n + 5)
+// of their cell on the discovery side, b the pooled rate (Hansen 2008). Cells
+// are any grouping, such as (task type, model); runs of one cell are never
+// parted, and an unknown cell scores b. Returns the strata, the shared ones
+// first, each kind numbered by rising score, and writes how many.
 std::vector<int32_t> PrognosticStrata(
     const std::vector<uint64_t>& discovery_cell,
     const std::vector<bool>& discovery_failed,

@@ -278,6 +278,29 @@ TEST(PrognosticStrata, KeepsACellTogether) {
   EXPECT_EQ(strata, 2);
 }
 
+// Two cells of different rates in one octile would make whatever tells them
+// apart look like a cause.
+TEST(PrognosticStrata, ALargeCellStandsAlone) {
+  std::vector<uint64_t> discovery, held_out;
+  std::vector<bool> failed;
+  for (uint64_t cell = 0; cell < 20; ++cell) {
+    for (uint64_t i = 0; i < 20; ++i) {
+      discovery.push_back(cell);
+      failed.push_back(i < cell);
+      held_out.push_back(cell);
+    }
+  }
+  held_out.push_back(99);
+  int strata = 0;
+  const std::vector<int32_t> stratum =
+      PrognosticStrata(discovery, failed, held_out, &strata);
+  EXPECT_EQ(strata, 21);
+  EXPECT_EQ(stratum.back(), 0);
+  for (size_t i = 0; i + 1 < held_out.size(); ++i) {
+    EXPECT_EQ(stratum[i], held_out[i] + 1);
+  }
+}
+
 TEST(PrognosticStrata, AnUnknownCellScoresThePooledRate) {
   std::vector<uint64_t> discovery;
   std::vector<bool> failed;
