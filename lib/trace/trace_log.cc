@@ -136,6 +136,9 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
     case v1::LogRecord::kReview:
     case v1::LogRecord::kConfig:
       break;
+    case v1::LogRecord::kReplacement:
+    case v1::LogRecord::kDeletion:
+    case v1::LogRecord::kTombstone:
     case v1::LogRecord::PAYLOAD_NOT_SET:
       return absl::InvalidArgumentError("trace log: a record has no payload");
   }
