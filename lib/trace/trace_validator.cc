@@ -3,7 +3,6 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <utility>
 
@@ -11,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
+#include "lib/trace/trace_limits.h"
+#include "lib/trace/utf8.h"
 
 namespace faultline::trace {
 namespace {
@@ -23,24 +24,6 @@ constexpr uint32_t kDefaultTextBytes = 1 << 16;
 constexpr uint32_t kMinTraceBytes = 1 << 10;
 constexpr uint32_t kMaxTraceBytes = 1 << 26;
 constexpr uint32_t kMaxSteps = 1 << 16;
-
-// Limits of trace.proto, in bytes and in elements.
-constexpr size_t kIdBytes = 128;
-constexpr size_t kTaskIdBytes = 512;
-constexpr size_t kNameBytes = 128;
-constexpr size_t kVersionBytes = 64;
-constexpr size_t kKeyBytes = 64;
-constexpr size_t kValueBytes = 256;
-constexpr size_t kReasonBytes = 512;
-constexpr size_t kNoteBytes = 4096;
-constexpr size_t kProjectBytes = 63;
-constexpr int kMapEntries = 64;
-constexpr int kDecisions = 256;
-constexpr int kCandidates = 128;
-constexpr int kMemoryRecords = 512;
-constexpr int kExposures = 128;
-constexpr int kAnnotations = 64;
-constexpr int kEmbeddingDimension = 4096;
 
 constexpr int32_t kNanosPerSecond = 1'000'000'000;
 constexpr int64_t kEarliestSeconds = 946684800;       // 2000-01-01
@@ -72,51 +55,6 @@ constexpr ByteSet kProjectSet("abcdefghijklmnopqrstuvwxyz0123456789-_");
 constexpr ByteSet kLowerKeySet("abcdefghijklmnopqrstuvwxyz0123456789_.-");
 constexpr ByteSet kKeySet(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-");
-
-// Length of the well-formed sequence at `text`, not ASCII, of `size` bytes; 0:
-// there is none (Unicode 15, table 3-7).
-size_t Utf8SequenceLength(const unsigned char* text, size_t size) {
-  const auto tail = [&](size_t i) { return (text[i] & 0xc0) == 0x80; };
-  const unsigned char lead = text[0];
-  if (lead >= 0xc2 && lead <= 0xdf) {
-    return size >= 2 && tail(1) ? 2 : 0;
-  }
-  if (lead >= 0xe0 && lead <= 0xef) {
-    if (size < 3 || !tail(1) || !tail(2)) return 0;
-    if (lead == 0xe0 && text[1] < 0xa0) return 0;  // too long a form
-    if (lead == 0xed && text[1] > 0x9f) return 0;  // surrogate
-    return 3;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    if (size < 4 || !tail(1) || !tail(2) || !tail(3)) return 0;
-    if (lead == 0xf0 && text[1] < 0x90) return 0;  // too long a form
-    if (lead == 0xf4 && text[1] > 0x8f) return 0;  // beyond U+10FFFF
-    return 4;
-  }
-  return 0;
-}
-
-// Index of the first byte that is not UTF-8; the size: none.
-size_t FindNotUtf8(absl::string_view text) {
-  const auto* bytes = reinterpret_cast<const unsigned char*>(text.data());
-  size_t i = 0;
-  while (i < text.size()) {
-    // Most text is ASCII: eight bytes at a time.
-    uint64_t word = 0;
-    while (i + sizeof(word) <= text.size()) {
-      std::memcpy(&word, bytes + i, sizeof(word));
-      if ((word & 0x8080808080808080u) != 0) break;
-      i += sizeof(word);
-    }
-    while (i < text.size() && bytes[i] < 0x80) ++i;
-    while (i < text.size() && bytes[i] >= 0x80) {
-      const size_t length = Utf8SequenceLength(bytes + i, text.size() - i);
-      if (length == 0) return i;
-      i += length;
-    }
-  }
-  return i;
-}
 
 // Sender's bytes in a form that may stand in an error.
 std::string Quoted(absl::string_view bytes) {

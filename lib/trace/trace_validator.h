@@ -35,6 +35,9 @@ class TraceValidator {
   std::optional<v1::ErrorDetail> CheckAnnotation(
       const v1::AnnotationRecord& record) const;
 
+  // Every field filled in.
+  const v1::TraceLimits& limits() const { return limits_; }
+
  private:
   explicit TraceValidator(const v1::TraceLimits& limits) : limits_(limits) {}
   v1::TraceLimits limits_;
