@@ -20,6 +20,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/node_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -38,6 +39,8 @@ using ::faultline::store::Family;
 using ::faultline::store::WriteBatch;
 
 constexpr int64_t kRetryMilliseconds = 200;
+// What a project may commit in one turn, while others wait.
+constexpr size_t kTurnBytes = 64 << 10;
 
 std::string ProjectPrefix(absl::string_view project) {
   std::string key;
@@ -147,11 +150,12 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
   return entry;
 }
 
-absl::Status Overloaded(size_t max_pending_bytes) {
+absl::Status Overloaded(size_t pending_bytes) {
   v1::ErrorDetail detail = base::MakeErrorDetail(
       v1::ErrorDetail::REASON_OVERLOADED, "",
-      absl::StrCat("at most ", max_pending_bytes, " bytes pending"),
-      "the log is behind its disk; send again later");
+      "a project may fill as much of the log's buffer as is free",
+      absl::StrCat("the log is behind its disk, with ", pending_bytes,
+                   " bytes of this project; send again later"));
   detail.mutable_retry_delay()->set_nanos(kRetryMilliseconds * 1'000'000);
   return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
 }
@@ -215,7 +219,23 @@ class StoreTraceLog : public TraceLog {
     std::vector<Appended> appended;
   };
 
+  // What waits of one project.
+  struct Queue {
+    std::deque<Call> calls;
+    size_t pending_bytes = 0;  // of `calls` and of the commit under way
+    size_t credit = 0;         // bytes left of its turn
+  };
+
+  // Whether a project may have no more bytes pending: as many as are free, so
+  // that one flooding project gets half of the buffer, two get a third each,
+  // and there is always room for the others.
+  bool IsFull(const Queue& queue) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return pending_bytes_ + queue.pending_bytes >= options_.max_pending_bytes;
+  }
+
   void CommitUntilStopped();
+  // By deficit round robin over bytes: a project that waits with little is not
+  // behind one that waits with much.
   std::vector<Call> NextGroup() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Commit(std::vector<Call>* group) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Repair();
@@ -227,7 +247,9 @@ class StoreTraceLog : public TraceLog {
   Observer observer_;  // set before the first Append
 
   mutable absl::Mutex mutex_;
-  std::deque<Call> queue_ ABSL_GUARDED_BY(mutex_);
+  // By project. None is ever removed, so that pointers stay valid.
+  absl::node_hash_map<std::string, Queue> queues_ ABSL_GUARDED_BY(mutex_);
+  std::deque<Queue*> turns_ ABSL_GUARDED_BY(mutex_);  // those with calls
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // Highest durable sequence; written by the committer alone.
@@ -246,9 +268,8 @@ absl::Status StoreTraceLog::Append(absl::string_view project,
   // Before the work of serialising: a loaded server refuses cheaply.
   {
     absl::MutexLock lock(&mutex_);
-    if (pending_bytes_ >= options_.max_pending_bytes) {
-      return Overloaded(options_.max_pending_bytes);
-    }
+    const Queue& queue = queues_[project];
+    if (IsFull(queue)) return Overloaded(queue.pending_bytes);
   }
   Call call;
   call.project = std::string(project);
@@ -261,9 +282,12 @@ absl::Status StoreTraceLog::Append(absl::string_view project,
     call.entries.push_back(std::move(entry));
   }
   absl::MutexLock lock(&mutex_);
+  Queue& queue = queues_[project];
+  queue.pending_bytes += call.bytes;
   pending_bytes_ += call.bytes;
   call.receive_time = clock_->Now();
-  queue_.push_back(std::move(call));
+  if (queue.calls.empty()) turns_.push_back(&queue);
+  queue.calls.push_back(std::move(call));
   return absl::OkStatus();
 }
 
@@ -274,7 +298,10 @@ void StoreTraceLog::CommitUntilStopped() {
     const absl::Status status = Commit(&group);
     {
       absl::MutexLock lock(&mutex_);
-      for (const Call& call : group) pending_bytes_ -= call.bytes;
+      for (const Call& call : group) {
+        queues_[call.project].pending_bytes -= call.bytes;
+        pending_bytes_ -= call.bytes;
+      }
     }
     if (status.ok()) Observe(&group);
     for (Call& call : group) {
@@ -293,20 +320,32 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
   std::vector<Call> group;
   absl::MutexLock lock(&mutex_);
   const auto ready = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stopping_ || !queue_.empty();
+    return stopping_ || !turns_.empty();
   };
   mutex_.Await(absl::Condition(&ready));
   size_t records = 0;
   size_t bytes = 0;
-  while (!queue_.empty()) {
-    const Call& next = queue_.front();
+  while (!turns_.empty()) {
+    Queue* queue = turns_.front();
+    Call& next = queue->calls.front();
+    if (queue->credit < next.bytes) {
+      queue->credit += kTurnBytes;
+      turns_.pop_front();
+      turns_.push_back(queue);
+      continue;
+    }
     records += next.entries.size();
     bytes += next.bytes;
     const bool full = records > options_.max_commit_records ||
                       bytes > options_.max_commit_bytes;
     if (full && !group.empty()) break;
-    group.push_back(std::move(queue_.front()));
-    queue_.pop_front();
+    queue->credit -= next.bytes;
+    group.push_back(std::move(next));
+    queue->calls.pop_front();
+    if (queue->calls.empty()) {
+      queue->credit = 0;
+      turns_.pop_front();
+    }
   }
   return group;
 }

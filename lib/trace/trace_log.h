@@ -18,9 +18,11 @@ namespace faultline::trace {
 
 // The durable, sequence-numbered log of every project: the source of truth.
 // Appends are grouped and synced by one committer thread; a record is reported
-// only after the sync. Deduplicates traces by (project, trace_id), outcomes by
-// (project, trace_id, evaluator) and content, annotations by (project,
-// trace_id, annotator, failure_mode) and content.
+// only after the sync. Projects take turns, by bytes, and each may fill as much
+// of the buffer as is free: one that floods the log delays itself, is refused
+// alone, and leaves room for the others. Deduplicates traces by (project,
+// trace_id), outcomes by (project, trace_id, evaluator) and content,
+// annotations by (project, trace_id, annotator, failure_mode) and content.
 //
 // Does not own the store or the clock; both must outlive it. Thread-safe. The
 // destructor commits what was accepted and stops the committer.
@@ -31,7 +33,8 @@ class TraceLog {
     size_t max_commit_records = 512;
     // Most bytes in one commit.
     size_t max_commit_bytes = 4 << 20;
-    // Bytes accepted and not yet committed; beyond it Append is refused.
+    // Bytes accepted and not yet committed. Append is refused where a project
+    // has more of them than are free.
     size_t max_pending_bytes = 256 << 20;
   };
 
@@ -65,8 +68,9 @@ class TraceLog {
 
   // Appends records of one project, all in one commit; sequence and
   // receive_time are filled in. Where it returns an error it does not call
-  // `done`: UNAVAILABLE where max_pending_bytes is reached, INVALID_ARGUMENT
-  // where a record has no payload.
+  // `done`: UNAVAILABLE where the project has as many bytes pending as
+  // max_pending_bytes leaves free, INVALID_ARGUMENT where a record has no
+  // payload.
   virtual absl::Status Append(absl::string_view project,
                               std::vector<v1::LogRecord> records,
                               Done done) = 0;

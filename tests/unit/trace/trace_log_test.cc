@@ -365,8 +365,8 @@ TEST_F(TraceLogTest, CallsThatWaitTogetherShareOneCommit) {
   EXPECT_THAT(journal.events(),
               ElementsAre("observed p 1:a", "done 1 1",  //
                           "observed p 2:b 3:c", "observed q 1:a",
-                          "done 2 2 1 (duplicate)", "done 3 1",
-                          "done 4 2 (duplicate) 3"));
+                          "done 2 2 1 (duplicate)", "done 4 2 (duplicate) 3",
+                          "done 3 1"));
   EXPECT_EQ(store_.writes(), 2);
 }
 
@@ -410,7 +410,7 @@ TEST_F(TraceLogTest, IsFullUntilACommitMakesRoom) {
   const absl::Status refused =
       log_->Append("p", Traces({"b"}), journal.Done("2"));
   EXPECT_THAT(refused, testing::StatusIs(absl::StatusCode::kUnavailable,
-                                         HasSubstr("10 bytes")));
+                                         HasSubstr("bytes of this project")));
   const auto detail = base::GetErrorDetail(refused);
   ASSERT_TRUE(detail.has_value());
   EXPECT_EQ(detail->reason(), v1::ErrorDetail::REASON_OVERLOADED);
@@ -419,6 +419,49 @@ TEST_F(TraceLogTest, IsFullUntilACommitMakesRoom) {
   journal.WaitFor(1);
   EXPECT_THAT(MustAppend(Traces({"b"})), ElementsAre(Fresh(2)));
   EXPECT_THAT(journal.events(), ElementsAre("done 1 1"));
+}
+
+TEST_F(TraceLogTest, AProjectDoesNotQueueBehindOneThatFloodsTheLog) {
+  Journal journal;
+  Open({.max_commit_bytes = 200'000});
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("flood", Traces({"a"}), journal.Done("a")));
+  store_.WaitForHeldWrite();
+  for (const char* id : {"b", "c", "d", "e", "f", "g"}) {
+    ASSERT_OK(log_->Append("flood", {TraceRecord(id, std::string(50'000, 'x'))},
+                           journal.Done(id)));
+  }
+  ASSERT_OK(log_->Append("p", Traces({"a", "b"}), journal.Done("p1")));
+  ASSERT_OK(log_->Append("p", Traces({"c"}), journal.Done("p2")));
+  store_.ReleaseWrites();
+  journal.WaitFor(9);
+  // One turn of the flood goes first; a project's own order stays.
+  EXPECT_THAT(
+      journal.events(),
+      ElementsAre("done a 1", "done b 2", "done p1 1 2", "done p2 3",
+                  "done c 3", "done d 4", "done e 5", "done f 6", "done g 7"));
+}
+
+TEST_F(TraceLogTest, OnlyTheProjectThatFillsTheBufferIsRefused) {
+  Journal journal;
+  Open({.max_pending_bytes = 10'000});
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("flood", {TraceRecord("a", std::string(5'000, 'x'))},
+                         journal.Done("1")));
+  store_.WaitForHeldWrite();
+  EXPECT_THAT(log_->Append("flood", Traces({"b"}), journal.Done("2")),
+              testing::StatusIs(absl::StatusCode::kUnavailable, _));
+  // A second one gets half of what is left, and so on.
+  ASSERT_OK(log_->Append("p", {TraceRecord("a", std::string(2'500, 'x'))},
+                         journal.Done("3")));
+  EXPECT_THAT(log_->Append("p", Traces({"b"}), journal.Done("4")),
+              testing::StatusIs(absl::StatusCode::kUnavailable, _));
+  ASSERT_OK(log_->Append("q", Traces({"a"}), journal.Done("5")));
+  store_.ReleaseWrites();
+  journal.WaitFor(3);
+  EXPECT_THAT(journal.events(),
+              ElementsAre("done 1 1", "done 3 1", "done 5 1"));
+  EXPECT_THAT(MustAppend(Traces({"b"}), "flood"), ElementsAre(Fresh(2)));
 }
 
 TEST_F(TraceLogTest, TheDestructorCommitsWhatWasAccepted) {
