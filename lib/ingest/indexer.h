@@ -1,0 +1,114 @@
+#ifndef FAULTLINE_LIB_INGEST_INDEXER_H_
+#define FAULTLINE_LIB_INGEST_INDEXER_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "faultline/v1/record.pb.h"
+#include "lib/embedding/embedder.h"
+#include "lib/ingest/ingestor.h"
+#include "lib/ingest/outcome_table.h"
+#include "lib/space/vector_space.h"
+#include "lib/trace/trace_log.h"
+
+namespace faultline::ingest {
+
+// The indexing half of the fast path: on one thread, extracts, embeds and adds
+// the runs of every project to its behaviour space, in log order. The thread
+// reads the log from its own watermark on, so that a flood of traces costs
+// delay and never memory.
+//
+// Owns the spaces, which are a cache of the log. Does not own the log; reads
+// it until the destructor has stopped the thread. Thread-safe.
+class Indexer {
+ public:
+  using EmbedderPtr = std::shared_ptr<const embedding::Embedder>;
+
+  // Knows the projects of `log`, and indexes none before Replay. `options`
+  // are valid; `first_embedder` is that of the first epoch.
+  Indexer(const Ingestor::Options& options, EmbedderPtr first_embedder,
+          trace::TraceLog* log);
+  ~Indexer();
+
+  Indexer(const Indexer&) = delete;
+  Indexer& operator=(const Indexer&) = delete;
+
+  // As Ingestor's methods of these names.
+  absl::Status Replay(
+      const std::function<EmbedderPtr(absl::string_view project)>& embedder)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetEmbedder(absl::string_view project, EmbedderPtr embedder)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void WaitUntilIndexed(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // New durable records of a project, in log order. Does not block.
+  void Observe(absl::string_view project,
+               const std::vector<v1::LogRecord>& records)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The k runs nearest to a valid trace, but for the one with sequence `self`
+  // (0: none). `outcome` UNSPECIFIED takes all. Returns why indexing stands
+  // still, where it does.
+  absl::StatusOr<std::vector<Ingestor::Similar>> FindSimilar(
+      absl::string_view project, const v1::Trace& trace, uint64_t self, int k,
+      v1::Outcome outcome) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Fills in what indexing counts.
+  void FillCounters(absl::string_view project,
+                    Ingestor::Counters* counters) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // The dimension of the project's caller embeddings; 0: not known.
+  int EmbeddingDimension(absl::string_view project) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same; becomes `dimension`, which is positive, where there is none yet.
+  int FixEmbeddingDimension(absl::string_view project, int dimension)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Index;
+  struct IndexBatch;
+  struct Project;
+
+  Project& GetProject(absl::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Project* FindProject(absl::string_view name) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void Enqueue(Project* project) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::StatusOr<std::shared_ptr<Index>> NewIndex(EmbedderPtr embedder) const;
+  void IndexLoop() ABSL_LOCKS_EXCLUDED(mutex_);
+  // One batch of the index in use, then one of the index being built.
+  void Advance(Project* project) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<IndexBatch> ReadBatch(const std::string& project,
+                                       const Index& index, uint64_t last) const;
+  // Fills in the sequences of judged traces.
+  absl::Status FindJudged(const std::string& project, IndexBatch* batch) const;
+
+  const Ingestor::Options options_;
+  const EmbedderPtr first_embedder_;
+  trace::TraceLog* const log_;
+
+  mutable absl::Mutex mutex_;
+  // Pointers to projects stay valid: none is ever removed.
+  absl::flat_hash_map<std::string, std::unique_ptr<Project>> projects_
+      ABSL_GUARDED_BY(mutex_);
+  std::deque<Project*> ready_ ABSL_GUARDED_BY(mutex_);
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // last: it uses the others
+};
+
+}  // namespace faultline::ingest
+
+#endif  // FAULTLINE_LIB_INGEST_INDEXER_H_
