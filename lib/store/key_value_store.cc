@@ -14,6 +14,8 @@ absl::string_view FamilyName(Family family) {
       return "policies";
     case Family::kMeta:
       return "meta";
+    case Family::kPieces:
+      return "pieces";
   }
   return "";
 }

@@ -21,8 +21,9 @@ enum class Family : uint8_t {
   kTicks,     // (project, tick) -> TickState, and its stages
   kPolicies,  // (project, version) -> Policy
   kMeta,      // server-wide facts
+  kPieces,    // (project, trace, piece) -> Piece of a run that is not whole
 };
-inline constexpr int kFamilyCount = 5;
+inline constexpr int kFamilyCount = 6;
 
 // Stable name of a family on disk.
 absl::string_view FamilyName(Family family);

@@ -84,6 +84,15 @@ rocksdb::ColumnFamilyOptions FamilyOptions(
       table.block_size = 32 << 10;
       family_options.compression = Supported(rocksdb::kLZ4Compression);
       break;
+    case Family::kPieces:
+      // Written, read once or twice, deleted; looked up by each arrival, which
+      // finds nothing.
+      table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
+      family_options.memtable_prefix_bloom_size_ratio = 0.05;
+      family_options.memtable_whole_key_filtering = true;
+      table.block_size = 16 << 10;
+      family_options.compression = Supported(rocksdb::kLZ4Compression);
+      break;
     case Family::kIds:
       // Point lookups of which most find nothing, in memory and in files.
       table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));

@@ -1,15 +1,3 @@
-// How the log lies in the store (ordered_key.h gives the encodings):
-//
-//   log  text(project) number(sequence)
-//          -> LogRecord
-//   ids  text(project) 't' text(trace_id)
-//          -> number(sequence)
-//   ids  text(project) 'o' text(trace_id) text(evaluator)
-//   ids  text(project) 'a' text(trace_id) text(annotator) text(failure_mode)
-//          -> number(sequence) number(digest), of the latest such record
-//
-// A record and its id are written in one batch.
-
 #include "lib/trace/trace_log.h"
 
 #include <algorithm>
@@ -21,6 +9,8 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/node_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
@@ -31,6 +21,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
 #include "lib/store/ordered_key.h"
+#include "lib/trace/log_keys.h"
 
 namespace faultline::trace {
 namespace {
@@ -41,48 +32,6 @@ using ::faultline::store::WriteBatch;
 constexpr int64_t kRetryMilliseconds = 200;
 // What a project may commit in one turn, while others wait.
 constexpr size_t kTurnBytes = 64 << 10;
-
-std::string ProjectPrefix(absl::string_view project) {
-  std::string key;
-  store::AppendText(project, &key);
-  return key;
-}
-
-std::string LogKey(absl::string_view project, uint64_t sequence) {
-  std::string key = ProjectPrefix(project);
-  store::AppendNumber(sequence, &key);
-  return key;
-}
-
-std::string IdKey(absl::string_view project, char kind,
-                  std::initializer_list<absl::string_view> id) {
-  std::string key = ProjectPrefix(project);
-  key.push_back(kind);
-  for (const absl::string_view part : id) store::AppendText(part, &key);
-  return key;
-}
-
-// What an id stands for: the latest record with it.
-struct Known {
-  uint64_t sequence = 0;
-  uint64_t digest = 0;  // of its content; 0: of a trace, whose id is enough
-
-  std::string Encode() const {
-    std::string value;
-    store::AppendNumber(sequence, &value);
-    if (digest != 0) store::AppendNumber(digest, &value);
-    return value;
-  }
-
-  static absl::StatusOr<Known> Decode(absl::string_view value) {
-    Known known;
-    if (!store::ConsumeNumber(&value, &known.sequence) ||
-        (!value.empty() && !store::ConsumeNumber(&value, &known.digest))) {
-      return absl::DataLossError("trace log: an id has a malformed value");
-    }
-    return known;
-  }
-};
 
 // Equal for equal content, whatever the order of its maps. Never 0.
 uint64_t Digest(const google::protobuf::MessageLite& message) {
@@ -109,6 +58,21 @@ struct Entry {
   std::string payload;  // serialised, without sequence and receive_time
   std::string id_key;   // empty: never a duplicate
   uint64_t digest = 0;
+
+  // `known`: what its id stands for; sequence 0: nothing.
+  bool IsDuplicateOf(const Known& known) const {
+    return known.sequence != 0 &&
+           (record.has_trace() || known.digest == digest);
+  }
+  bool ReplacesNothing(const Known& known) const {
+    return record.has_replacement() && known.sequence == 0;
+  }
+};
+
+// A piece on its way into the store.
+struct PieceEntry {
+  std::string key;
+  std::string value;
 };
 
 // Fills all but the record's sequence and receive_time. On the caller's
@@ -136,10 +100,13 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
       entry.digest = Digest(record.annotation());
       break;
     }
+    case v1::LogRecord::kReplacement:
+      entry.id_key = IdKey(project, 't', {record.replacement().trace_id()});
+      entry.digest = Digest(record.replacement());
+      break;
     case v1::LogRecord::kReview:
     case v1::LogRecord::kConfig:
       break;
-    case v1::LogRecord::kReplacement:
     case v1::LogRecord::kDeletion:
     case v1::LogRecord::kTombstone:
     case v1::LogRecord::PAYLOAD_NOT_SET:
@@ -185,6 +152,12 @@ class StoreTraceLog : public TraceLog {
 
   absl::Status Append(absl::string_view project,
                       std::vector<v1::LogRecord> records, Done done) override;
+  absl::Status AppendPieces(absl::string_view project,
+                            std::vector<v1::Piece>&& pieces,
+                            Done done) override;
+  absl::Status DropPieces(absl::string_view project,
+                          const std::vector<std::string>& trace_ids,
+                          Done done) override;
 
   std::vector<std::string> Projects() const override {
     absl::MutexLock lock(&mutex_);
@@ -207,16 +180,30 @@ class StoreTraceLog : public TraceLog {
                                      uint64_t sequence) const override;
   absl::StatusOr<uint64_t> FindTrace(absl::string_view project,
                                      absl::string_view trace_id) const override;
+  absl::StatusOr<std::vector<uint64_t>> FindVersions(
+      absl::string_view project, absl::string_view trace_id) const override;
+  absl::StatusOr<std::vector<v1::Piece>> ReadPieces(
+      absl::string_view project, absl::string_view trace_id) const override;
+  absl::Status ScanPieces(
+      const std::function<void(absl::string_view project, const v1::Piece&)>&
+          visit) const override;
 
  private:
-  // The records of one Append, and what became of them.
+  // What one call appends, stages or drops, and what became of it. Only one of
+  // the three is not empty.
   struct Call {
     std::string project;
     std::vector<Entry> entries;
+    std::vector<PieceEntry> pieces;
+    std::vector<std::string> drops;  // keys of pieces
     size_t bytes = 0;
     absl::Time receive_time;
     Done done;
     std::vector<Appended> appended;
+
+    size_t size() const {
+      return entries.size() + pieces.size() + drops.size();
+    }
   };
 
   // What waits of one project.
@@ -233,11 +220,31 @@ class StoreTraceLog : public TraceLog {
     return pending_bytes_ + queue.pending_bytes >= options_.max_pending_bytes;
   }
 
+  struct Id {
+    Known known;  // sequence 0: nothing
+    bool changed = false;
+  };
+
+  // One commit in the making. Keys point into the calls.
+  struct Changes {
+    WriteBatch apply;
+    WriteBatch undo;
+    absl::flat_hash_map<absl::string_view, Id> ids;         // by key
+    absl::flat_hash_map<absl::string_view, bool> staged;    // by piece key
+    absl::flat_hash_map<absl::string_view, uint64_t> last;  // by project
+  };
+
+  absl::Status CheckRoom(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Enqueue(Call call) ABSL_LOCKS_EXCLUDED(mutex_);
   void CommitUntilStopped();
   // By deficit round robin over bytes: a project that waits with little is not
   // behind one that waits with much.
   std::vector<Call> NextGroup() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Commit(std::vector<Call>* group) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What the ids and the pieces of the group stand for now.
+  absl::Status LookUp(const std::vector<Call>& group, Changes* changes) const;
+  void AddRecords(Call* call, Changes* changes) const;
+  static void AddPieces(Call* call, Changes* changes);
   absl::Status Repair();
   void Observe(std::vector<Call>* group);
 
@@ -265,12 +272,7 @@ class StoreTraceLog : public TraceLog {
 absl::Status StoreTraceLog::Append(absl::string_view project,
                                    std::vector<v1::LogRecord> records,
                                    Done done) {
-  // Before the work of serialising: a loaded server refuses cheaply.
-  {
-    absl::MutexLock lock(&mutex_);
-    const Queue& queue = queues_[project];
-    if (IsFull(queue)) return Overloaded(queue.pending_bytes);
-  }
+  FAULTLINE_RETURN_IF_ERROR(CheckRoom(project));
   Call call;
   call.project = std::string(project);
   call.done = std::move(done);
@@ -281,14 +283,70 @@ absl::Status StoreTraceLog::Append(absl::string_view project,
     call.bytes += entry.payload.size();
     call.entries.push_back(std::move(entry));
   }
+  Enqueue(std::move(call));
+  return absl::OkStatus();
+}
+
+absl::Status StoreTraceLog::AppendPieces(absl::string_view project,
+                                         std::vector<v1::Piece>&& pieces,
+                                         Done done) {
+  FAULTLINE_RETURN_IF_ERROR(CheckRoom(project));
+  Call call;
+  call.project = std::string(project);
+  call.done = std::move(done);
+  call.pieces.reserve(pieces.size());
+  const absl::Time now = clock_->Now();
+  for (v1::Piece& piece : pieces) {
+    if (piece.trace_id().empty() || piece.id().empty()) {
+      return absl::InvalidArgumentError(
+          "trace log: a piece has no trace_id or no id");
+    }
+    SetTime(now, piece.mutable_receive_time());
+    PieceEntry& entry = call.pieces.emplace_back();
+    entry.key = PieceKey(project, piece.trace_id(), piece.id());
+    piece.SerializeToString(&entry.value);
+    call.bytes += entry.value.size();
+  }
+  Enqueue(std::move(call));
+  return absl::OkStatus();
+}
+
+absl::Status StoreTraceLog::DropPieces(
+    absl::string_view project, const std::vector<std::string>& trace_ids,
+    Done done) {
+  FAULTLINE_RETURN_IF_ERROR(CheckRoom(project));
+  Call call;
+  call.project = std::string(project);
+  call.done = std::move(done);
+  for (const std::string& trace_id : trace_ids) {
+    const std::string prefix = PiecePrefix(project, trace_id);
+    FAULTLINE_RETURN_IF_ERROR(
+        store_->Scan(Family::kPieces, prefix, store::PrefixEnd(prefix),
+                     [&call](absl::string_view key, absl::string_view) {
+                       call.drops.emplace_back(key);
+                       call.bytes += key.size();
+                       return true;
+                     }));
+  }
+  Enqueue(std::move(call));
+  return absl::OkStatus();
+}
+
+// Before the work of serialising: a loaded server refuses cheaply.
+absl::Status StoreTraceLog::CheckRoom(absl::string_view project) {
   absl::MutexLock lock(&mutex_);
-  Queue& queue = queues_[project];
+  const Queue& queue = queues_[project];
+  return IsFull(queue) ? Overloaded(queue.pending_bytes) : absl::OkStatus();
+}
+
+void StoreTraceLog::Enqueue(Call call) {
+  absl::MutexLock lock(&mutex_);
+  Queue& queue = queues_[call.project];
   queue.pending_bytes += call.bytes;
   pending_bytes_ += call.bytes;
   call.receive_time = clock_->Now();
   if (queue.calls.empty()) turns_.push_back(&queue);
   queue.calls.push_back(std::move(call));
-  return absl::OkStatus();
 }
 
 void StoreTraceLog::CommitUntilStopped() {
@@ -334,7 +392,7 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
       turns_.push_back(queue);
       continue;
     }
-    records += next.entries.size();
+    records += next.size();
     bytes += next.bytes;
     const bool full = records > options_.max_commit_records ||
                       bytes > options_.max_commit_bytes;
@@ -352,73 +410,123 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
 
 absl::Status StoreTraceLog::Commit(std::vector<Call>* group) {
   FAULTLINE_RETURN_IF_ERROR(Repair());
-
-  std::vector<std::string> keys;
+  Changes changes;
+  FAULTLINE_RETURN_IF_ERROR(LookUp(*group, &changes));
   for (Call& call : *group) {
-    for (const Entry& entry : call.entries) {
-      if (!entry.id_key.empty()) keys.push_back(entry.id_key);
+    AddRecords(&call, &changes);
+    AddPieces(&call, &changes);
+    // Not taken back where the commit fails: the caller drops them again.
+    for (const std::string& key : call.drops) {
+      changes.apply.Delete(Family::kPieces, key);
+      changes.staged[key] = false;
     }
   }
-  FAULTLINE_ASSIGN_OR_RETURN(auto stored, store_->MultiGet(Family::kIds, keys));
+  if (changes.apply.empty()) return absl::OkStatus();
 
-  WriteBatch batch;
-  WriteBatch undo;
-  absl::flat_hash_map<absl::string_view, Known> known;    // by id key
-  absl::flat_hash_map<absl::string_view, uint64_t> last;  // by project
-  std::string value;
-  size_t key_index = 0;
-  for (Call& call : *group) {
-    auto [last_it, first_of_project] = last.try_emplace(call.project);
-    if (first_of_project) last_it->second = LastSequence(call.project);
-    v1::LogRecord header;
-    SetTime(call.receive_time, header.mutable_receive_time());
-
-    for (Entry& entry : call.entries) {
-      Appended appended{.sequence = last_it->second + 1, .duplicate = false};
-      if (!entry.id_key.empty()) {
-        const std::optional<std::string>& old = stored[key_index++];
-        auto [it, first_of_id] = known.try_emplace(entry.id_key);
-        if (first_of_id && old.has_value()) {
-          FAULTLINE_ASSIGN_OR_RETURN(it->second, Known::Decode(*old));
-        }
-        if (it->second.sequence != 0 && it->second.digest == entry.digest) {
-          call.appended.push_back(
-              {.sequence = it->second.sequence, .duplicate = true});
-          continue;
-        }
-        if (old.has_value()) {
-          undo.Put(Family::kIds, entry.id_key, *old);
-        } else {
-          undo.Delete(Family::kIds, entry.id_key);
-        }
-        it->second = {.sequence = appended.sequence, .digest = entry.digest};
-        batch.Put(Family::kIds, entry.id_key, it->second.Encode());
-      }
-      header.set_sequence(appended.sequence);
-      // Messages are concatenated to be merged: this is the whole record.
-      header.SerializeToString(&value);
-      value += entry.payload;
-      const std::string log_key = LogKey(call.project, appended.sequence);
-      batch.Put(Family::kLog, log_key, value);
-      undo.Delete(Family::kLog, log_key);
-      last_it->second = appended.sequence;
-      entry.record.set_sequence(appended.sequence);
-      *entry.record.mutable_receive_time() = header.receive_time();
-      call.appended.push_back(appended);
-    }
-  }
-  if (batch.empty()) return absl::OkStatus();
-
-  absl::Status status = store_->Write(batch, /*sync=*/true);
+  absl::Status status = store_->Write(changes.apply, /*sync=*/true);
   if (!status.ok()) {
-    repair_ = std::move(undo);
+    repair_ = std::move(changes.undo);
     return status;
   }
   absl::MutexLock lock(&mutex_);
-  for (const auto& [project, sequence] : last) {
+  for (const auto& [project, sequence] : changes.last) {
     if (sequence > 0) last_[project] = sequence;
   }
   return absl::OkStatus();
+}
+
+absl::Status StoreTraceLog::LookUp(const std::vector<Call>& group,
+                                   Changes* changes) const {
+  std::vector<std::string> ids;
+  std::vector<std::string> pieces;
+  for (const Call& call : group) {
+    for (const Entry& entry : call.entries) {
+      if (entry.id_key.empty()) continue;
+      if (changes->ids.try_emplace(entry.id_key).second) {
+        ids.push_back(entry.id_key);
+      }
+    }
+    for (const PieceEntry& piece : call.pieces) {
+      if (changes->staged.try_emplace(piece.key, false).second) {
+        pieces.push_back(piece.key);
+      }
+    }
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(const auto known,
+                             store_->MultiGet(Family::kIds, ids));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (!known[i].has_value()) continue;
+    FAULTLINE_ASSIGN_OR_RETURN(changes->ids[ids[i]].known,
+                               Known::Decode(*known[i]));
+  }
+  if (pieces.empty()) return absl::OkStatus();
+  FAULTLINE_ASSIGN_OR_RETURN(const auto staged,
+                             store_->MultiGet(Family::kPieces, pieces));
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    changes->staged[pieces[i]] = staged[i].has_value();
+  }
+  return absl::OkStatus();
+}
+
+void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
+  if (call->entries.empty()) return;
+  auto [last_it, first_of_project] = changes->last.try_emplace(call->project);
+  if (first_of_project) last_it->second = LastSequence(call->project);
+  v1::LogRecord header;
+  SetTime(call->receive_time, header.mutable_receive_time());
+  std::string value;
+  for (Entry& entry : call->entries) {
+    const uint64_t sequence = last_it->second + 1;
+    if (!entry.id_key.empty()) {
+      auto& [known, changed] = changes->ids[entry.id_key];
+      if (entry.IsDuplicateOf(known)) {
+        call->appended.push_back(
+            {.sequence = known.sequence, .duplicate = true});
+        continue;
+      }
+      if (entry.ReplacesNothing(known)) {
+        call->appended.emplace_back();
+        continue;
+      }
+      if (!std::exchange(changed, true)) {
+        if (known.sequence != 0) {
+          changes->undo.Put(Family::kIds, entry.id_key, known.Encode());
+        } else {
+          changes->undo.Delete(Family::kIds, entry.id_key);
+        }
+      }
+      if (entry.record.has_replacement()) {
+        const std::string earlier =
+            EarlierKey(call->project, entry.record.replacement().trace_id(),
+                       known.sequence);
+        changes->apply.Put(Family::kIds, earlier, "");
+        changes->undo.Delete(Family::kIds, earlier);
+      }
+      known = {.sequence = sequence, .digest = entry.digest};
+      changes->apply.Put(Family::kIds, entry.id_key, known.Encode());
+    }
+    header.set_sequence(sequence);
+    // Messages are concatenated to be merged: this is the whole record.
+    header.SerializeToString(&value);
+    value += entry.payload;
+    const std::string log_key = LogKey(call->project, sequence);
+    changes->apply.Put(Family::kLog, log_key, value);
+    changes->undo.Delete(Family::kLog, log_key);
+    last_it->second = sequence;
+    entry.record.set_sequence(sequence);
+    *entry.record.mutable_receive_time() = header.receive_time();
+    call->appended.push_back({.sequence = sequence, .duplicate = false});
+  }
+}
+
+void StoreTraceLog::AddPieces(Call* call, Changes* changes) {
+  for (const PieceEntry& piece : call->pieces) {
+    bool& staged = changes->staged[piece.key];
+    call->appended.push_back({.sequence = 0, .duplicate = staged});
+    if (std::exchange(staged, true)) continue;
+    changes->apply.Put(Family::kPieces, piece.key, piece.value);
+    changes->undo.Delete(Family::kPieces, piece.key);
+  }
 }
 
 // Until this has worked nothing else is written, so that a sequence or an id
@@ -436,7 +544,8 @@ void StoreTraceLog::Observe(std::vector<Call>* group) {
   absl::flat_hash_map<std::string, size_t> index;
   for (Call& call : *group) {
     for (size_t i = 0; i < call.entries.size(); ++i) {
-      if (call.appended[i].duplicate) continue;
+      const Appended& appended = call.appended[i];
+      if (appended.duplicate || appended.sequence == 0) continue;
       const auto [it, added] = index.try_emplace(call.project, fresh.size());
       if (added) fresh.push_back({call.project, {}});
       fresh[it->second].second.push_back(std::move(call.entries[i].record));
@@ -506,20 +615,94 @@ absl::StatusOr<v1::LogRecord> StoreTraceLog::Read(absl::string_view project,
   return record;
 }
 
+absl::Status NoTrace(absl::string_view project, absl::string_view trace_id) {
+  return absl::NotFoundError(
+      absl::StrCat("no trace ", trace_id, " in project ", project));
+}
+
 absl::StatusOr<uint64_t> StoreTraceLog::FindTrace(
     absl::string_view project, absl::string_view trace_id) const {
   // Read before the id: one beyond it belongs to a commit that is under way or
   // has failed.
   const uint64_t last = LastSequence(project);
   const auto value = store_->Get(Family::kIds, IdKey(project, 't', {trace_id}));
+  if (absl::IsNotFound(value.status())) return NoTrace(project, trace_id);
+  FAULTLINE_RETURN_IF_ERROR(value.status());
+  FAULTLINE_ASSIGN_OR_RETURN(const Known known, Known::Decode(*value));
+  if (known.sequence <= last) return known.sequence;
+  // Such a commit may replace a trace that is durable.
+  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<uint64_t> versions,
+                             FindVersions(project, trace_id));
+  return versions.back();
+}
+
+absl::StatusOr<std::vector<uint64_t>> StoreTraceLog::FindVersions(
+    absl::string_view project, absl::string_view trace_id) const {
+  const uint64_t last = LastSequence(project);
+  std::vector<uint64_t> versions;
+  const std::string prefix = IdKey(project, 'e', {trace_id});
+  bool well_formed = true;
+  FAULTLINE_RETURN_IF_ERROR(store_->Scan(
+      Family::kIds, prefix, store::PrefixEnd(prefix),
+      [&](absl::string_view key, absl::string_view) {
+        key.remove_prefix(prefix.size());
+        well_formed = store::ConsumeNumber(&key, &versions.emplace_back());
+        return well_formed;
+      }));
+  if (!well_formed) return absl::DataLossError("trace log: a key is malformed");
+  const auto value = store_->Get(Family::kIds, IdKey(project, 't', {trace_id}));
   if (value.ok()) {
     FAULTLINE_ASSIGN_OR_RETURN(const Known known, Known::Decode(*value));
-    if (known.sequence <= last) return known.sequence;
+    versions.push_back(known.sequence);
   } else if (!absl::IsNotFound(value.status())) {
     return value.status();
   }
-  return absl::NotFoundError(
-      absl::StrCat("no trace ", trace_id, " in project ", project));
+  while (!versions.empty() && versions.back() > last) versions.pop_back();
+  if (versions.empty()) return NoTrace(project, trace_id);
+  return versions;
+}
+
+absl::Status ParsePiece(absl::string_view key, absl::string_view value,
+                        v1::Piece* piece) {
+  if (piece->ParseFromArray(value.data(), static_cast<int>(value.size()))) {
+    return absl::OkStatus();
+  }
+  return absl::DataLossError(absl::StrCat(
+      "trace log: the piece ", absl::CHexEscape(key), " cannot be parsed"));
+}
+
+absl::StatusOr<std::vector<v1::Piece>> StoreTraceLog::ReadPieces(
+    absl::string_view project, absl::string_view trace_id) const {
+  std::vector<v1::Piece> pieces;
+  absl::Status fault;
+  const std::string prefix = PiecePrefix(project, trace_id);
+  FAULTLINE_RETURN_IF_ERROR(
+      store_->Scan(Family::kPieces, prefix, store::PrefixEnd(prefix),
+                   [&](absl::string_view key, absl::string_view value) {
+                     fault = ParsePiece(key, value, &pieces.emplace_back());
+                     return fault.ok();
+                   }));
+  FAULTLINE_RETURN_IF_ERROR(fault);
+  return pieces;
+}
+
+absl::Status StoreTraceLog::ScanPieces(
+    const std::function<void(absl::string_view project, const v1::Piece&)>&
+        visit) const {
+  absl::Status fault;
+  v1::Piece piece;
+  std::string project;
+  FAULTLINE_RETURN_IF_ERROR(store_->Scan(
+      Family::kPieces, "", "",
+      [&](absl::string_view key, absl::string_view value) {
+        fault = ParsePiece(key, value, &piece);
+        if (!store::ConsumeText(&key, &project)) {
+          fault = absl::DataLossError("trace log: a key is malformed");
+        }
+        if (fault.ok()) visit(project, piece);
+        return fault.ok();
+      }));
+  return fault;
 }
 
 // The projects of the log with their last sequences: two seeks for each.
@@ -554,6 +737,19 @@ absl::StatusOr<absl::btree_map<std::string, uint64_t>> LastSequences(
   }
 }
 
+// Waits for what `start` gives a Done to.
+absl::StatusOr<std::vector<TraceLog::Appended>> Wait(
+    absl::FunctionRef<absl::Status(TraceLog::Done)> start) {
+  absl::StatusOr<std::vector<TraceLog::Appended>> result;
+  absl::Notification settled;
+  FAULTLINE_RETURN_IF_ERROR(start([&](auto appended) {
+    result = std::move(appended);
+    settled.Notify();
+  }));
+  settled.WaitForNotification();
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TraceLog>> TraceLog::Create(
@@ -572,15 +768,17 @@ absl::StatusOr<std::unique_ptr<TraceLog>> TraceLog::Create(
 
 absl::StatusOr<std::vector<TraceLog::Appended>> TraceLog::AppendAndWait(
     absl::string_view project, std::vector<v1::LogRecord> records) {
-  absl::StatusOr<std::vector<Appended>> result;
-  absl::Notification settled;
-  FAULTLINE_RETURN_IF_ERROR(
-      Append(project, std::move(records), [&](auto appended) {
-        result = std::move(appended);
-        settled.Notify();
-      }));
-  settled.WaitForNotification();
-  return result;
+  return Wait([&](Done done) {
+    return Append(project, std::move(records), std::move(done));
+  });
+}
+
+absl::Status TraceLog::DropPiecesAndWait(
+    absl::string_view project, const std::vector<std::string>& trace_ids) {
+  return Wait([&](Done done) {
+           return DropPieces(project, trace_ids, std::move(done));
+         })
+      .status();
 }
 
 }  // namespace faultline::trace

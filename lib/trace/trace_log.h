@@ -24,6 +24,10 @@ namespace faultline::trace {
 // trace_id), outcomes by (project, trace_id, evaluator) and content,
 // annotations by (project, trace_id, annotator, failure_mode) and content.
 //
+// Beside the records it keeps the pieces of runs that are not whole yet, or
+// may still be amended. They go through the same commits and bounds, have no
+// sequence, and are deduplicated by (project, trace_id, id).
+//
 // Does not own the store or the clock; both must outlive it. Thread-safe. The
 // destructor commits what was accepted and stops the committer.
 class TraceLog {
@@ -38,9 +42,11 @@ class TraceLog {
     size_t max_pending_bytes = 256 << 20;
   };
 
-  // What became of one appended record.
+  // What became of one appended record or piece.
   struct Appended {
-    // Its sequence, or that of the earlier record that it duplicates.
+    // Its sequence, or that of the earlier record that it duplicates. 0: of a
+    // piece, or of a replacement of a trace that is not there any more, which
+    // is not stored.
     uint64_t sequence = 0;
     bool duplicate = false;
   };
@@ -67,17 +73,35 @@ class TraceLog {
   virtual void SetObserver(Observer observer) = 0;
 
   // Appends records of one project, all in one commit; sequence and
-  // receive_time are filled in. Where it returns an error it does not call
-  // `done`: UNAVAILABLE where the project has as many bytes pending as
-  // max_pending_bytes leaves free, INVALID_ARGUMENT where a record has no
+  // receive_time are filled in. A replacement takes over the id of its trace;
+  // it is a duplicate where it equals the replacement before it. Where it
+  // returns an error it does not call `done`: UNAVAILABLE where the project has
+  // as many bytes pending as max_pending_bytes leaves free, INVALID_ARGUMENT
+  // where a record has no
   // payload.
   virtual absl::Status Append(absl::string_view project,
                               std::vector<v1::LogRecord> records,
                               Done done) = 0;
 
-  // Append and wait. Not from an observer or a `Done`.
+  // Stages pieces of runs of one project, all in one commit; receive_time is
+  // filled in. Observers do not see them. Errors as of Append;
+  // INVALID_ARGUMENT where a piece has no trace_id or no id. `pieces` is left
+  // as it was where it returns UNAVAILABLE.
+  virtual absl::Status AppendPieces(absl::string_view project,
+                                    std::vector<v1::Piece>&& pieces,
+                                    Done done) = 0;
+
+  // Removes the pieces of runs that are durable now. To be called when no
+  // piece of these runs is on its way, or it may stay. Errors as of Append.
+  virtual absl::Status DropPieces(absl::string_view project,
+                                  const std::vector<std::string>& trace_ids,
+                                  Done done) = 0;
+
+  // The same, and wait. Not from an observer or a `Done`.
   absl::StatusOr<std::vector<Appended>> AppendAndWait(
       absl::string_view project, std::vector<v1::LogRecord> records);
+  absl::Status DropPiecesAndWait(absl::string_view project,
+                                 const std::vector<std::string>& trace_ids);
 
   // Names of the projects that have a record, ascending.
   virtual std::vector<std::string> Projects() const = 0;
@@ -96,9 +120,24 @@ class TraceLog {
   virtual absl::StatusOr<v1::LogRecord> Read(absl::string_view project,
                                              uint64_t sequence) const = 0;
 
-  // Sequence of a trace. NOT_FOUND where there is none.
+  // Sequence of a trace: of its last replacement, where it has one. NOT_FOUND
+  // where there is none.
   virtual absl::StatusOr<uint64_t> FindTrace(
       absl::string_view project, absl::string_view trace_id) const = 0;
+
+  // Sequences of all records of a trace, ascending: the trace, then its
+  // replacements; only the last one holds. NOT_FOUND where there is none.
+  virtual absl::StatusOr<std::vector<uint64_t>> FindVersions(
+      absl::string_view project, absl::string_view trace_id) const = 0;
+
+  // The staged pieces of one run, ascending by id.
+  virtual absl::StatusOr<std::vector<v1::Piece>> ReadPieces(
+      absl::string_view project, absl::string_view trace_id) const = 0;
+
+  // Calls `visit` for every staged piece, by project, trace and id.
+  virtual absl::Status ScanPieces(
+      const std::function<void(absl::string_view project, const v1::Piece&)>&
+          visit) const = 0;
 };
 
 }  // namespace faultline::trace

@@ -79,42 +79,29 @@ class Checker {
 
   bool Trace(const v1::Trace& trace, absl::string_view project,
              int embedding_dimension) {
-    const size_t bytes = trace.ByteSizeLong();
-    if (bytes > limits_.max_trace_bytes()) {
-      return Fail(ErrorDetail::REASON_TOO_LARGE, "",
-                  AtMost(limits_.max_trace_bytes(), "bytes"),
-                  absl::StrCat("the trace has ", bytes,
-                               " bytes; shorten its texts or leave out steps"));
-    }
-    if (!TraceId(trace.trace_id())) return false;
-    if (!trace.project().empty() && trace.project() != project) {
-      return Fail(ErrorDetail::REASON_MALFORMED, "project",
-                  "empty or the request's project",
-                  absl::StrCat("is ", Quoted(trace.project()), ", not ",
-                               Quoted(project), "; leave it out"));
-    }
-    return Text("session_id", trace.session_id(), kIdBytes) && Times(trace) &&
-           (Task(trace.task(), embedding_dimension) || Under("task")) &&
-           (System(trace.system()) || Under("system")) &&
-           Each("decisions", trace.decisions(), kDecisions,
-                [&](const v1::Decision& decision) {
-                  return Decision(decision, trace.steps_size());
-                }) &&
-           Each("steps", trace.steps(), static_cast<int>(limits_.max_steps()),
-                [&](const v1::Step& step) { return Step(step); }) &&
-           (Memory(trace.memory()) || Under("memory")) &&
-           (Evaluation(trace.evaluation()) || Under("evaluation")) &&
-           (Exposure(trace.exposure()) || Under("exposure")) &&
-           Each("annotations", trace.annotations(), kAnnotations,
-                [&](const v1::Annotation& annotation) {
-                  return Annotation(annotation, trace.steps_size());
-                }) &&
-           (!trace.has_keep_probability() ||
-            Probability("keep_probability", trace.keep_probability()));
+    return Size("", trace) && Id("trace_id", trace.trace_id()) &&
+           Project(trace, project) &&
+           (trace.has_start_time() || Missing("start_time")) &&
+           ServerFields(trace, /*may_be_cut=*/false) &&
+           Content(trace, embedding_dimension);
+  }
+
+  bool Piece(const v1::Piece& piece, absl::string_view project,
+             int embedding_dimension) {
+    const v1::Trace& part = piece.part();
+    const bool by_time = piece.order() == v1::PIECE_ORDER_TIME;
+    return Id("trace_id", piece.trace_id()) && Id("id", piece.id()) &&
+           (piece.parent_id().empty() || Id("parent_id", piece.parent_id())) &&
+           Size("part", part) &&
+           ((SameRun(part, piece.trace_id()) && Project(part, project) &&
+             (!by_time || part.has_start_time() || Missing("start_time")) &&
+             ServerFields(part, by_time) &&
+             Content(part, embedding_dimension)) ||
+            Under("part"));
   }
 
   bool Outcome(const v1::OutcomeRecord& record) {
-    if (!TraceId(record.trace_id())) return false;
+    if (!Id("trace_id", record.trace_id())) return false;
     if (record.evaluation().outcome() == v1::OUTCOME_UNSPECIFIED) {
       return Missing("evaluation.outcome");
     }
@@ -124,7 +111,7 @@ class Checker {
   }
 
   bool Annotation(const v1::AnnotationRecord& record) {
-    if (!TraceId(record.trace_id())) return false;
+    if (!Id("trace_id", record.trace_id())) return false;
     if (!record.has_annotation()) return Missing("annotation");
     return Annotation(record.annotation(), INT32_MAX) || Under("annotation");
   }
@@ -156,6 +143,63 @@ class Checker {
             absl::string_view limit, absl::string_view message) {
     fault_ = base::MakeErrorDetail(reason, field, limit, message);
     return false;
+  }
+
+  bool Size(absl::string_view field, const v1::Trace& trace) {
+    const size_t bytes = trace.ByteSizeLong();
+    return bytes <= limits_.max_trace_bytes() ||
+           Fail(ErrorDetail::REASON_TOO_LARGE, field,
+                AtMost(limits_.max_trace_bytes(), "bytes"),
+                absl::StrCat("the trace has ", bytes,
+                             " bytes; shorten its texts or leave out steps"));
+  }
+
+  bool SameRun(const v1::Trace& part, absl::string_view trace_id) {
+    return part.trace_id().empty() || part.trace_id() == trace_id ||
+           Fail(ErrorDetail::REASON_MALFORMED, "trace_id",
+                "empty or that of the piece",
+                absl::StrCat("is ", Quoted(part.trace_id()), ", not ",
+                             Quoted(trace_id), "; leave it out"));
+  }
+
+  bool Project(const v1::Trace& trace, absl::string_view project) {
+    return trace.project().empty() || trace.project() == project ||
+           Fail(ErrorDetail::REASON_MALFORMED, "project",
+                "empty or the request's project",
+                absl::StrCat("is ", Quoted(trace.project()), ", not ",
+                             Quoted(project), "; leave it out"));
+  }
+
+  // Fields that the server sets.
+  bool ServerFields(const v1::Trace& trace, bool may_be_cut) {
+    constexpr char kAdvice[] = "is the server's to set; leave it out";
+    if (trace.closing() != v1::CLOSING_UNSPECIFIED) {
+      return Fail(ErrorDetail::REASON_MALFORMED, "closing", "empty", kAdvice);
+    }
+    return may_be_cut || trace.left_out() == 0 ||
+           Fail(ErrorDetail::REASON_MALFORMED, "left_out", "empty", kAdvice);
+  }
+
+  // What a whole run and a part of one may hold.
+  bool Content(const v1::Trace& trace, int embedding_dimension) {
+    return Text("session_id", trace.session_id(), kIdBytes) && Times(trace) &&
+           (Task(trace.task(), embedding_dimension) || Under("task")) &&
+           (System(trace.system()) || Under("system")) &&
+           Each("decisions", trace.decisions(), kDecisions,
+                [&](const v1::Decision& decision) {
+                  return Decision(decision, trace.steps_size());
+                }) &&
+           Each("steps", trace.steps(), static_cast<int>(limits_.max_steps()),
+                [&](const v1::Step& step) { return Step(step); }) &&
+           (Memory(trace.memory()) || Under("memory")) &&
+           (Evaluation(trace.evaluation()) || Under("evaluation")) &&
+           (Exposure(trace.exposure()) || Under("exposure")) &&
+           Each("annotations", trace.annotations(), kAnnotations,
+                [&](const v1::Annotation& annotation) {
+                  return Annotation(annotation, trace.steps_size());
+                }) &&
+           (!trace.has_keep_probability() ||
+            Probability("keep_probability", trace.keep_probability()));
   }
 
   // Puts the fault's field below `parent`. Returns false.
@@ -204,17 +248,17 @@ class Checker {
     return text.empty() ? Missing(field) : Text(field, text, max);
   }
 
-  bool TraceId(absl::string_view id) {
+  bool Id(absl::string_view field, absl::string_view id) {
     constexpr char kForm[] = "1 to 128 bytes of printable ASCII without spaces";
-    if (id.empty()) return Missing("trace_id");
+    if (id.empty()) return Missing(field);
     if (id.size() > kIdBytes) {
-      return Fail(ErrorDetail::REASON_TOO_LONG, "trace_id", kForm,
+      return Fail(ErrorDetail::REASON_TOO_LONG, field, kForm,
                   absl::StrCat("has ", id.size(),
                                " bytes; send a shorter id, or its hash"));
     }
     for (const char c : id) {
       if (c <= ' ' || c > '~') {
-        return Fail(ErrorDetail::REASON_MALFORMED, "trace_id", kForm,
+        return Fail(ErrorDetail::REASON_MALFORMED, field, kForm,
                     absl::StrCat("is ", Quoted(id), "; send another id"));
       }
     }
@@ -293,13 +337,12 @@ class Checker {
   }
 
   bool Times(const v1::Trace& trace) {
-    if (!trace.has_start_time()) return Missing("start_time");
     const google::protobuf::Timestamp& start = trace.start_time();
-    if (!Recent("start_time", start)) return false;
+    if (trace.has_start_time() && !Recent("start_time", start)) return false;
     if (!trace.has_end_time()) return true;
     const google::protobuf::Timestamp& end = trace.end_time();
     if (!WellFormed("end_time", end)) return false;
-    return end.seconds() > start.seconds() ||
+    return !trace.has_start_time() || end.seconds() > start.seconds() ||
            (end.seconds() == start.seconds() && end.nanos() >= start.nanos()) ||
            Fail(ErrorDetail::REASON_BAD_TIME, "end_time",
                 "not before start_time",
@@ -567,6 +610,15 @@ std::optional<ErrorDetail> TraceValidator::CheckTrace(const v1::Trace& trace,
                                                       absl::Time now) const {
   Checker checker(limits_, now);
   checker.Trace(trace, project, embedding_dimension);
+  return checker.TakeFault();
+}
+
+std::optional<ErrorDetail> TraceValidator::CheckPiece(const v1::Piece& piece,
+                                                      absl::string_view project,
+                                                      int embedding_dimension,
+                                                      absl::Time now) const {
+  Checker checker(limits_, now);
+  checker.Piece(piece, project, embedding_dimension);
   return checker.TakeFault();
 }
 

@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "faultline/v1/config.pb.h"
 #include "faultline/v1/error.pb.h"
+#include "faultline/v1/record.pb.h"
 #include "faultline/v1/trace.pb.h"
 
 namespace faultline::trace {
@@ -27,6 +28,12 @@ class TraceValidator {
   // for what may not lie ahead of it. Costs no allocation where there is no
   // fault.
   std::optional<v1::ErrorDetail> CheckTrace(const v1::Trace& trace,
+                                            absl::string_view project,
+                                            int embedding_dimension,
+                                            absl::Time now) const;
+  // The same for a part of a run. What a run needs once, such as its start, a
+  // part may leave out; indexes of steps count within the part.
+  std::optional<v1::ErrorDetail> CheckPiece(const v1::Piece& piece,
                                             absl::string_view project,
                                             int embedding_dimension,
                                             absl::Time now) const;

@@ -30,6 +30,7 @@ TEST(FamilyNameTest, NamesAreWhatTheyWere) {
   EXPECT_EQ(FamilyName(Family::kTicks), "ticks");
   EXPECT_EQ(FamilyName(Family::kPolicies), "policies");
   EXPECT_EQ(FamilyName(Family::kMeta), "meta");
+  EXPECT_EQ(FamilyName(Family::kPieces), "pieces");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "lib/base/error_detail.h"
 #include "lib/store/memory_store.h"
 #include "lib/store/ordered_key.h"
@@ -67,6 +68,23 @@ v1::LogRecord AnnotationRecord(const std::string& trace_id,
   return record;
 }
 
+v1::LogRecord ReplacementRecord(const std::string& id,
+                                const std::string& type) {
+  v1::LogRecord record;
+  record.mutable_replacement()->set_trace_id(id);
+  record.mutable_replacement()->mutable_task()->set_type(type);
+  return record;
+}
+
+v1::Piece MakePiece(const std::string& trace_id, const std::string& id,
+                    const std::string& type = "") {
+  v1::Piece piece;
+  piece.set_trace_id(trace_id);
+  piece.set_id(id);
+  piece.mutable_part()->mutable_task()->set_type(type);
+  return piece;
+}
+
 std::vector<v1::LogRecord> Traces(const std::vector<std::string>& ids) {
   std::vector<v1::LogRecord> records;
   records.reserve(ids.size());
@@ -112,11 +130,128 @@ class TraceLogTest : public ::testing::Test {
     return records;
   }
 
+  // Verdicts on the pieces: whether each is a duplicate.
+  absl::StatusOr<std::vector<bool>> Stage(std::vector<v1::Piece> pieces,
+                                          const std::string& project = "p") {
+    Result result;
+    absl::Notification settled;
+    const absl::Status status =
+        log_->AppendPieces(project, std::move(pieces), [&](Result appended) {
+          result = std::move(appended);
+          settled.Notify();
+        });
+    if (!status.ok()) return status;
+    settled.WaitForNotification();
+    if (!result.ok()) return result.status();
+    std::vector<bool> duplicates;
+    for (const Appended& appended : *result) {
+      EXPECT_EQ(appended.sequence, 0);
+      duplicates.push_back(appended.duplicate);
+    }
+    return duplicates;
+  }
+
+  // `id:task type` of the staged pieces of a run.
+  std::vector<std::string> Pieces(const std::string& trace_id,
+                                  const std::string& project = "p") {
+    std::vector<std::string> found;
+    const auto pieces = log_->ReadPieces(project, trace_id);
+    EXPECT_OK(pieces);
+    if (!pieces.ok()) return found;
+    for (const v1::Piece& piece : *pieces) {
+      found.push_back(
+          absl::StrCat(piece.id(), ":", piece.part().task().type()));
+    }
+    return found;
+  }
+
+  // `project/trace/id` of every staged piece.
+  std::vector<std::string> AllPieces() {
+    std::vector<std::string> found;
+    EXPECT_OK(log_->ScanPieces(
+        [&](absl::string_view project, const v1::Piece& piece) {
+          found.push_back(
+              absl::StrCat(project, "/", piece.trace_id(), "/", piece.id()));
+        }));
+    return found;
+  }
+
   fakes::FakeClock clock_;
   store::MemoryStore memory_;
   FaultStore store_{&memory_};
   std::unique_ptr<TraceLog> log_;
 };
+
+// What the log's callbacks did, in order.
+class Journal {
+ public:
+  void Add(const std::string& event) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    events_.push_back(event);
+  }
+
+  std::vector<std::string> events() const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    return events_;
+  }
+
+  void WaitFor(size_t count) const ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+      return events_.size() >= count;
+    };
+    mutex_.Await(absl::Condition(&enough));
+  }
+
+  // Notes the records of a commit.
+  TraceLog::Observer Observer() {
+    return [this](absl::string_view project,
+                  const std::vector<v1::LogRecord>& records) {
+      std::string event = absl::StrCat("observed ", project);
+      for (const v1::LogRecord& record : records) {
+        absl::StrAppend(&event, " ", record.sequence(), ":",
+                        record.trace().trace_id());
+      }
+      Add(event);
+    };
+  }
+
+  // Notes the end of a call.
+  TraceLog::Done Done(const std::string& name) {
+    return [this, name](const Result& result) {
+      std::string event = absl::StrCat("done ", name);
+      if (!result.ok()) absl::StrAppend(&event, " failed");
+      if (result.ok()) {
+        for (const Appended& appended : *result) {
+          absl::StrAppend(&event, " ", ::testing::PrintToString(appended));
+        }
+      }
+      Add(event);
+    };
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::vector<std::string> events_ ABSL_GUARDED_BY(mutex_);
+};
+
+template <typename... Sequences>
+auto HoldsVersions(Sequences... sequences) {
+  return ::testing::ResultOf(
+      [](const absl::StatusOr<std::vector<uint64_t>>& found) {
+        return found.value_or(std::vector<uint64_t>());
+      },
+      ElementsAre(sequences...));
+}
+
+template <typename... Duplicates>
+auto HoldsDuplicates(Duplicates... duplicates) {
+  return ::testing::ResultOf(
+      [](const absl::StatusOr<std::vector<bool>>& found) {
+        return found.value_or(std::vector<bool>());
+      },
+      ElementsAre(duplicates...));
+}
 
 TEST_F(TraceLogTest, NumbersTheRecordsOfEachProjectFromOne) {
   EXPECT_THAT(MustAppend(Traces({"a", "b"})), ElementsAre(Fresh(1), Fresh(2)));
@@ -192,6 +327,108 @@ TEST_F(TraceLogTest, ReviewsAndSettingsAreNeverDuplicates) {
   config.mutable_config()->set_seed(7);
   EXPECT_THAT(MustAppend({review, review, config, config}),
               ElementsAre(Fresh(1), Fresh(2), Fresh(3), Fresh(4)));
+}
+
+TEST_F(TraceLogTest, AReplacementTakesOverTheIdOfItsTrace) {
+  MustAppend(Traces({"a", "b"}));
+  EXPECT_THAT(MustAppend({ReplacementRecord("a", "x")}), ElementsAre(Fresh(3)));
+  ASSERT_OK_AND_ASSIGN(const uint64_t sequence, log_->FindTrace("p", "a"));
+  EXPECT_EQ(sequence, 3);
+  EXPECT_THAT(MustAppend(Traces({"a"})), ElementsAre(Duplicate(3)));
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord read, log_->Read("p", 3));
+  EXPECT_EQ(read.replacement().task().type(), "x");
+  EXPECT_EQ(log_->LastSequence("p"), 3);
+}
+
+TEST_F(TraceLogTest, AReplacementIsADuplicateOnlyOfTheOneBefore) {
+  EXPECT_THAT(
+      MustAppend({TraceRecord("a"), ReplacementRecord("a", "x"),
+                  ReplacementRecord("a", "x"), ReplacementRecord("a", "y"),
+                  ReplacementRecord("a", "x")}),
+      ElementsAre(Fresh(1), Fresh(2), Duplicate(2), Fresh(3), Fresh(4)));
+  Open();
+  EXPECT_THAT(MustAppend({ReplacementRecord("a", "x")}),
+              ElementsAre(Duplicate(4)));
+}
+
+TEST_F(TraceLogTest, AReplacementOfNothingIsNotStored) {
+  Journal journal;
+  log_->SetObserver(journal.Observer());
+  EXPECT_THAT(MustAppend({ReplacementRecord("a", "x"), TraceRecord("b")}),
+              ElementsAre(Fresh(0), Fresh(1)));
+  EXPECT_THAT(Scan(), ElementsAre("1:b"));
+  EXPECT_THAT(journal.events(), ElementsAre("observed p 1:b"));
+}
+
+TEST_F(TraceLogTest, KnowsEveryVersionOfATrace) {
+  MustAppend({TraceRecord("a"), TraceRecord("b"), ReplacementRecord("a", "x"),
+              ReplacementRecord("a", "y")});
+  EXPECT_THAT(log_->FindVersions("p", "a"), HoldsVersions(1, 3, 4));
+  EXPECT_THAT(log_->FindVersions("p", "b"), HoldsVersions(2));
+  EXPECT_THAT(log_->FindVersions("p", "c"),
+              testing::StatusIs(absl::StatusCode::kNotFound, HasSubstr("c")));
+}
+
+TEST_F(TraceLogTest, PiecesAreKeptByRunInTheOrderOfTheirIds) {
+  EXPECT_THAT(Stage({MakePiece("a", "2", "two"), MakePiece("b", "1", "other"),
+                     MakePiece("a", "1", "one")}),
+              HoldsDuplicates(false, false, false));
+  EXPECT_OK(Stage({MakePiece("a", "1", "elsewhere")}, "q"));
+  EXPECT_THAT(Pieces("a"), ElementsAre("1:one", "2:two"));
+  EXPECT_THAT(Pieces("none"), IsEmpty());
+  EXPECT_THAT(AllPieces(), ElementsAre("p/a/1", "p/a/2", "p/b/1", "q/a/1"));
+  // They are no records.
+  EXPECT_EQ(log_->LastSequence("p"), 0);
+  EXPECT_THAT(log_->Projects(), IsEmpty());
+  Open();
+  EXPECT_THAT(AllPieces(), SizeIs(4));
+}
+
+TEST_F(TraceLogTest, APieceIsADuplicateByItsId) {
+  ASSERT_OK(Stage({MakePiece("a", "1", "one")}));
+  EXPECT_THAT(Stage({MakePiece("a", "1", "other"), MakePiece("a", "2", "two"),
+                     MakePiece("a", "2", "again")}),
+              HoldsDuplicates(true, false, true));
+  EXPECT_THAT(Pieces("a"), ElementsAre("1:one", "2:two"));
+}
+
+TEST_F(TraceLogTest, PiecesCarryTheirReceiveTime) {
+  clock_.SetWallTime(absl::FromUnixSeconds(1'800'000'007));
+  ASSERT_OK(Stage({MakePiece("a", "1")}));
+  ASSERT_OK_AND_ASSIGN(const auto pieces, log_->ReadPieces("p", "a"));
+  ASSERT_THAT(pieces, SizeIs(1));
+  EXPECT_EQ(pieces[0].receive_time().seconds(), 1'800'000'007);
+}
+
+TEST_F(TraceLogTest, APieceWithoutAnIdIsRefused) {
+  EXPECT_THAT(Stage({MakePiece("a", "")}),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument, _));
+  EXPECT_THAT(Stage({MakePiece("", "1")}),
+              testing::StatusIs(absl::StatusCode::kInvalidArgument, _));
+}
+
+TEST_F(TraceLogTest, DropsThePiecesOfRuns) {
+  ASSERT_OK(Stage({MakePiece("a", "1"), MakePiece("a", "2"),
+                   MakePiece("ab", "1"), MakePiece("b", "1")}));
+  ASSERT_OK(log_->DropPiecesAndWait("p", {"a", "b", "none"}));
+  EXPECT_THAT(AllPieces(), ElementsAre("p/ab/1"));
+  EXPECT_THAT(Stage({MakePiece("a", "1")}), HoldsDuplicates(false));
+  ASSERT_OK(log_->DropPiecesAndWait("p", {}));
+}
+
+TEST_F(TraceLogTest, PiecesAndRecordsShareACommit) {
+  Journal journal;
+  store_.HoldWrites();
+  ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
+  store_.WaitForHeldWrite();
+  ASSERT_OK(log_->AppendPieces("p", {MakePiece("b", "1")}, journal.Done("2")));
+  ASSERT_OK(log_->Append("p", Traces({"c"}), journal.Done("3")));
+  ASSERT_OK(log_->AppendPieces("p", {MakePiece("b", "1")}, journal.Done("4")));
+  store_.ReleaseWrites();
+  journal.WaitFor(4);
+  EXPECT_THAT(journal.events(), ElementsAre("done 1 1", "done 2 0", "done 3 2",
+                                            "done 4 0 (duplicate)"));
+  EXPECT_EQ(store_.writes(), 2);
 }
 
 TEST_F(TraceLogTest, RecordsComeBackWholeWithTheirReceiveTime) {
@@ -292,59 +529,6 @@ TEST_F(TraceLogTest, OptionsOfZeroAreRefused) {
               testing::StatusIs(absl::StatusCode::kInvalidArgument,
                                 HasSubstr("max_commit_records")));
 }
-
-// What the log's callbacks did, in order.
-class Journal {
- public:
-  void Add(const std::string& event) ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    events_.push_back(event);
-  }
-
-  std::vector<std::string> events() const ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    return events_;
-  }
-
-  void WaitFor(size_t count) const ABSL_LOCKS_EXCLUDED(mutex_) {
-    absl::MutexLock lock(&mutex_);
-    const auto enough = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-      return events_.size() >= count;
-    };
-    mutex_.Await(absl::Condition(&enough));
-  }
-
-  // Notes the records of a commit.
-  TraceLog::Observer Observer() {
-    return [this](absl::string_view project,
-                  const std::vector<v1::LogRecord>& records) {
-      std::string event = absl::StrCat("observed ", project);
-      for (const v1::LogRecord& record : records) {
-        absl::StrAppend(&event, " ", record.sequence(), ":",
-                        record.trace().trace_id());
-      }
-      Add(event);
-    };
-  }
-
-  // Notes the end of a call.
-  TraceLog::Done Done(const std::string& name) {
-    return [this, name](const Result& result) {
-      std::string event = absl::StrCat("done ", name);
-      if (!result.ok()) absl::StrAppend(&event, " failed");
-      if (result.ok()) {
-        for (const Appended& appended : *result) {
-          absl::StrAppend(&event, " ", ::testing::PrintToString(appended));
-        }
-      }
-      Add(event);
-    };
-  }
-
- private:
-  mutable absl::Mutex mutex_;
-  std::vector<std::string> events_ ABSL_GUARDED_BY(mutex_);
-};
 
 TEST_F(TraceLogTest, CallsThatWaitTogetherShareOneCommit) {
   Journal journal;
@@ -565,6 +749,56 @@ TEST_P(FailedCommitTest, ACrashAfterwardsLosesNothingThatWasAcknowledged) {
   Open();
   EXPECT_THAT(Scan(), ElementsAre("1:a"));
   EXPECT_THAT(MustAppend(Traces({"b"})), ElementsAre(Fresh(2)));
+}
+
+TEST_P(FailedCommitTest, LeavesTheTraceUnreplaced) {
+  MustAppend({TraceRecord("a"), ReplacementRecord("a", "x")});
+  store_.FailWrites(0, 1, GetParam());
+  EXPECT_FALSE(
+      Append({ReplacementRecord("a", "y"), ReplacementRecord("a", "z")}).ok());
+  EXPECT_THAT(log_->FindVersions("p", "a"), HoldsVersions(1, 2));
+  ASSERT_OK_AND_ASSIGN(const uint64_t sequence, log_->FindTrace("p", "a"));
+  EXPECT_EQ(sequence, 2);
+  EXPECT_THAT(MustAppend({ReplacementRecord("a", "x")}),
+              ElementsAre(Duplicate(2)));
+  EXPECT_THAT(MustAppend({ReplacementRecord("a", "y")}), ElementsAre(Fresh(3)));
+  EXPECT_THAT(log_->FindVersions("p", "a"), HoldsVersions(1, 2, 3));
+}
+
+TEST_P(FailedCommitTest, StagesNothingAndTheRetryWorks) {
+  ASSERT_OK(Stage({MakePiece("a", "1", "one")}));
+  store_.FailWrites(0, 1, GetParam());
+  EXPECT_FALSE(Stage({MakePiece("a", "1"), MakePiece("a", "2", "lost")}).ok());
+  EXPECT_THAT(Stage({MakePiece("a", "1"), MakePiece("a", "2", "two")}),
+              HoldsDuplicates(true, false));
+  EXPECT_THAT(Pieces("a"), ElementsAre("1:one", "2:two"));
+  log_.reset();
+  store_.Crash();
+  Open();
+  EXPECT_THAT(Pieces("a"), ElementsAre("1:one", "2:two"));
+}
+
+TEST_P(FailedCommitTest, ADropThatFailedCanBeRepeated) {
+  ASSERT_OK(Stage({MakePiece("a", "1"), MakePiece("b", "1")}));
+  store_.FailWrites(0, 1, GetParam());
+  EXPECT_FALSE(log_->DropPiecesAndWait("p", {"a"}).ok());
+  ASSERT_OK(log_->DropPiecesAndWait("p", {"a"}));
+  EXPECT_THAT(AllPieces(), ElementsAre("p/b/1"));
+}
+
+TEST_F(TraceLogTest, DamagedPiecesAreDataLoss) {
+  ASSERT_OK(Stage({MakePiece("a", "1")}));
+  std::string key;
+  store::AppendText("p", &key);
+  store::AppendText("a", &key);
+  store::AppendText("1", &key);
+  store::WriteBatch damage;
+  damage.Put(store::Family::kPieces, key, "\xff\xff");
+  ASSERT_OK(store_.Write(damage, /*sync=*/true));
+  EXPECT_THAT(log_->ReadPieces("p", "a"),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("p")));
+  EXPECT_THAT(log_->ScanPieces([](absl::string_view, const v1::Piece&) {}),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("p")));
 }
 
 TEST_F(TraceLogTest, AFailedReadFailsTheCallAndNoLaterOne) {

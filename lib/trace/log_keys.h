@@ -1,0 +1,58 @@
+#ifndef FAULTLINE_LIB_TRACE_LOG_KEYS_H_
+#define FAULTLINE_LIB_TRACE_LOG_KEYS_H_
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+// How the log lies in the store (ordered_key.h gives the encodings):
+//
+//   log     text(project) number(sequence)
+//             -> LogRecord
+//   ids     text(project) 't' text(trace_id)
+//             -> Known, of the trace or its last replacement
+//   ids     text(project) 'o' text(trace_id) text(evaluator)
+//   ids     text(project) 'a' text(trace_id) text(annotator) text(failure_mode)
+//             -> Known, of the latest such record
+//   ids     text(project) 'e' text(trace_id) number(sequence)
+//             -> nothing; a record of the trace that a replacement took the
+//                place of
+//   pieces  text(project) text(trace_id) text(id)
+//             -> Piece
+//
+// A record and its id are written in one batch.
+namespace faultline::trace {
+
+std::string ProjectPrefix(absl::string_view project);
+
+std::string LogKey(absl::string_view project, uint64_t sequence);
+
+std::string IdKey(absl::string_view project, char kind,
+                  std::initializer_list<absl::string_view> id);
+
+// Of a record that a replacement took the place of.
+std::string EarlierKey(absl::string_view project, absl::string_view trace_id,
+                       uint64_t sequence);
+
+// Of all pieces of a run.
+std::string PiecePrefix(absl::string_view project, absl::string_view trace_id);
+std::string PieceKey(absl::string_view project, absl::string_view trace_id,
+                     absl::string_view id);
+
+// What an id stands for: the latest record with it.
+struct Known {
+  uint64_t sequence = 0;
+  uint64_t digest = 0;  // of its content; 0: of a trace, whose id is enough
+
+  // number(sequence), and number(digest) where it is not 0.
+  std::string Encode() const;
+  // DATA_LOSS where it is none.
+  static absl::StatusOr<Known> Decode(absl::string_view value);
+};
+
+}  // namespace faultline::trace
+
+#endif  // FAULTLINE_LIB_TRACE_LOG_KEYS_H_
