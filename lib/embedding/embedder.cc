@@ -163,8 +163,8 @@ Layout MakeLayout(const Embedder::Options& options, Map map, bool caller) {
 
 // Adds `amount` of a token to a block of `size` >= kHashes numbers, by signed
 // hashing: inner products of blocks are those of the tokens, in the mean.
-void AddHashed(uint64_t key, float amount, float* block, int size) {
-  uint64_t hash = base::Mix64(key);
+// `hash` is of the token's key.
+void AddHashed(uint64_t hash, float amount, float* block, int size) {
   for (int part = 0; part < kHashes; ++part, hash >>= 16) {
     const int begin = part * size / kHashes;
     const int length = (part + 1) * size / kHashes - begin;
@@ -246,6 +246,10 @@ class HashingEmbedder final : public Embedder {
       layouts_[map] =
           MakeLayout(options, static_cast<Map>(map), !caller_mean_.empty());
     }
+    for (const FeatureChannel* channel : FeatureChannels()) {
+      is_context_[static_cast<size_t>(channel->channel)] =
+          channel->role == Role::kContext;
+    }
     weights_.reserve(corpus.token_keys_size());
     for (int i = 0; i < corpus.token_keys_size(); ++i) {
       // Decay rounds, so a frequency may pass the number of runs by a hair.
@@ -262,15 +266,21 @@ class HashingEmbedder final : public Embedder {
 
   void Embed(const Run& run, Map map, const ContrastWeights* contrast,
              absl::Span<float> out) const override;
+  void EmbedViews(const Run& run, absl::Span<float> trajectory,
+                  absl::Span<float> behavior) const override;
 
   int dimension() const override { return options_.dimension; }
   uint64_t epoch() const override { return epoch_; }
   const std::string& fingerprint() const override { return fingerprint_; }
 
  private:
-  // Both return whether they wrote something other than 0.
-  bool EmbedTokens(const Run& run, const Layout& layout,
-                   const ContrastWeights* contrast, float* out) const;
+  // How much of a token a vector holds, contrast aside.
+  float Amount(const TokenCount& token) const;
+  // Scales the channels, adds the rest and scales the whole. `out` holds the
+  // tokens.
+  void Finish(const Run& run, const Layout& layout,
+              absl::Span<float> out) const;
+  // Returns whether it wrote something other than 0.
   bool EmbedCaller(const Run& run, const Block& block, float* out) const;
   void EmbedNumeric(const Run& run, float* block) const;
 
@@ -280,6 +290,7 @@ class HashingEmbedder final : public Embedder {
   const std::vector<float> caller_mean_;
   const TokenWeight absent_;
   std::array<Layout, kMapCount> layouts_;
+  std::array<bool, kChannelCount> is_context_{};
   absl::flat_hash_map<uint64_t, TokenWeight> weights_;
   std::array<float, kNumericCount> location_{};
   std::array<float, kNumericCount> scale_{};  // 0: the scalar is left out
@@ -290,43 +301,68 @@ void HashingEmbedder::Embed(const Run& run, Map map,
                             absl::Span<float> out) const {
   std::fill(out.begin(), out.end(), 0.0f);
   const Layout& layout = layouts_[static_cast<size_t>(map)];
-  bool any = EmbedTokens(run, layout, map == Map::kFailure ? contrast : nullptr,
-                         out.data());
+  if (map != Map::kFailure) contrast = nullptr;
+  for (const TokenCount& token : run.tokens) {
+    const Block& block = layout.channels[static_cast<size_t>(token.channel)];
+    if (block.size == 0) continue;
+    float amount = Amount(token);
+    if (contrast) {
+      const auto entry = contrast->find(token.key);
+      amount *= entry == contrast->end() ? kNeutralContrast : entry->second;
+    }
+    AddHashed(base::Mix64(token.key), amount, out.data() + block.offset,
+              block.size);
+  }
+  Finish(run, layout, out);
+}
+
+void HashingEmbedder::EmbedViews(const Run& run, absl::Span<float> trajectory,
+                                 absl::Span<float> behavior) const {
+  std::fill(trajectory.begin(), trajectory.end(), 0.0f);
+  std::fill(behavior.begin(), behavior.end(), 0.0f);
+  const Layout& whole = layouts_[static_cast<size_t>(Map::kTrajectory)];
+  const Layout& part = layouts_[static_cast<size_t>(Map::kBehavior)];
+  for (const TokenCount& token : run.tokens) {
+    const auto channel = static_cast<size_t>(token.channel);
+    const Block& in_whole = whole.channels[channel];
+    if (in_whole.size == 0) continue;
+    const float amount = Amount(token);
+    const uint64_t hash = base::Mix64(token.key);
+    AddHashed(hash, amount, trajectory.data() + in_whole.offset, in_whole.size);
+    const Block& in_part = part.channels[channel];
+    if (in_part.size == 0) continue;
+    AddHashed(hash, amount, behavior.data() + in_part.offset, in_part.size);
+  }
+  Finish(run, whole, trajectory);
+  Finish(run, part, behavior);
+}
+
+float HashingEmbedder::Amount(const TokenCount& token) const {
+  const auto found = weights_.find(token.key);
+  const TokenWeight& weight = found == weights_.end() ? absent_ : found->second;
+  if (is_context_[static_cast<size_t>(token.channel)]) {
+    return weight.context * token.count;
+  }
+  // Nearly every token of a behaviour channel is there once or twice.
+  static const float kLogOfTwo = std::log1p(1.0f);
+  return weight.behavior *
+         (token.count == 1 ? kLogOfTwo : std::log1p(token.count));
+}
+
+void HashingEmbedder::Finish(const Run& run, const Layout& layout,
+                             absl::Span<float> out) const {
+  bool any = false;
+  for (size_t c = 0; c < layout.channels.size(); ++c) {
+    const Block& block = layout.channels[c];
+    any |= Normalize(std::sqrt(options_.channel_weight[c]),
+                     out.data() + block.offset, block.size);
+  }
   any |= EmbedCaller(run, layout.caller, out.data());
   if (!any) return;
   if (layout.numeric.size > 0) {
     EmbedNumeric(run, out.data() + layout.numeric.offset);
   }
   Normalize(1, out.data(), static_cast<int>(out.size()));
-}
-
-bool HashingEmbedder::EmbedTokens(const Run& run, const Layout& layout,
-                                  const ContrastWeights* contrast,
-                                  float* out) const {
-  for (const TokenCount& token : run.tokens) {
-    const Block& block = layout.channels[static_cast<size_t>(token.channel)];
-    if (block.size == 0) continue;
-    const auto found = weights_.find(token.key);
-    const TokenWeight& weight =
-        found == weights_.end() ? absent_ : found->second;
-    const Role role =
-        FeatureChannels()[static_cast<size_t>(token.channel)]->role;
-    float amount = role == Role::kContext
-                       ? weight.context * token.count
-                       : weight.behavior * std::log1p(token.count);
-    if (contrast) {
-      const auto entry = contrast->find(token.key);
-      amount *= entry == contrast->end() ? kNeutralContrast : entry->second;
-    }
-    AddHashed(token.key, amount, out + block.offset, block.size);
-  }
-  bool any = false;
-  for (size_t c = 0; c < layout.channels.size(); ++c) {
-    const Block& block = layout.channels[c];
-    any |= Normalize(std::sqrt(options_.channel_weight[c]), out + block.offset,
-                     block.size);
-  }
-  return any;
 }
 
 bool HashingEmbedder::EmbedCaller(const Run& run, const Block& block,
@@ -339,7 +375,8 @@ bool HashingEmbedder::EmbedCaller(const Run& run, const Block& block,
                             static_cast<int>(run.caller_embedding.size()))));
   if (length == 0) return false;
   for (size_t i = 0; i < caller_mean_.size(); ++i) {
-    AddHashed(i, run.caller_embedding[i] / length - caller_mean_[i],
+    AddHashed(base::Mix64(i),
+              run.caller_embedding[i] / length - caller_mean_[i],
               out + block.offset, block.size);
   }
   return Normalize(std::sqrt(options_.caller_weight), out + block.offset,

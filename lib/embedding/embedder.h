@@ -59,6 +59,10 @@ class Embedder {
   virtual void Embed(const Run& run, Map map, const ContrastWeights* contrast,
                      absl::Span<float> out) const = 0;
 
+  // Embed for kTrajectory and for kBehavior in one pass, to the same bits.
+  virtual void EmbedViews(const Run& run, absl::Span<float> trajectory,
+                          absl::Span<float> behavior) const = 0;
+
   virtual int dimension() const = 0;
   virtual uint64_t epoch() const = 0;
   // 16 hex digits of the options, the corpus and the code's version: vectors

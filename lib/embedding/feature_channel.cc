@@ -16,6 +16,8 @@ namespace {
 constexpr size_t kMinHexId = 8;
 // Words of an error message that stand for its type.
 constexpr int kMessageWords = 4;
+// Length up to which a token's text is put together on the stack.
+constexpr size_t kShortToken = 256;
 
 bool IsHexId(absl::string_view segment) {
   if (segment.size() < kMinHexId) return false;
@@ -95,39 +97,55 @@ int LongestRepetition(const TraceView& view) {
 }
 
 void TokenSink::BeginChannel(Channel channel, absl::string_view name) {
+  EndChannel();
   channel_ = channel;
   channel_name_ = name;
 }
 
 void TokenSink::Add(std::initializer_list<absl::string_view> pieces,
                     float count) {
-  text_.clear();
-  for (const absl::string_view piece : pieces) {
-    text_.append(piece.data(), piece.size());
+  size_t size = 0;
+  for (const absl::string_view piece : pieces) size += piece.size();
+  std::array<char, kShortToken> buffer;
+  if (size > buffer.size()) {
+    std::string text;
+    for (const absl::string_view piece : pieces) absl::StrAppend(&text, piece);
+    return AddText(text, count);
   }
-  const uint64_t key = base::Hash64(text_, 1 + static_cast<uint64_t>(channel_));
+  char* end = buffer.data();
+  for (const absl::string_view piece : pieces) {
+    end = std::copy(piece.begin(), piece.end(), end);
+  }
+  AddText(absl::string_view(buffer.data(), size), count);
+}
+
+void TokenSink::AddText(absl::string_view text, float count) {
+  const uint64_t key = base::Hash64(text, 1 + static_cast<uint64_t>(channel_));
   tokens_.push_back({key, count, channel_});
   if (names_) {
-    names_->tokens.try_emplace(key, absl::StrCat(channel_name_, " ", text_));
+    names_->tokens.try_emplace(key, absl::StrCat(channel_name_, " ", text));
   }
 }
 
-std::vector<TokenCount> TokenSink::Finish() {
-  std::sort(tokens_.begin(), tokens_.end(),
-            [](const TokenCount& a, const TokenCount& b) {
-              return a.channel != b.channel ? a.channel < b.channel
-                                            : a.key < b.key;
-            });
-  size_t kept = 0;
-  for (const TokenCount& token : tokens_) {
-    if (kept > 0 && tokens_[kept - 1].key == token.key &&
-        tokens_[kept - 1].channel == token.channel) {
-      tokens_[kept - 1].count += token.count;
+void TokenSink::EndChannel() {
+  const auto begin = tokens_.begin() + channel_begin_;
+  std::sort(begin, tokens_.end(), [](const TokenCount& a, const TokenCount& b) {
+    return a.key < b.key;
+  });
+  auto kept = begin;
+  for (auto token = begin; token != tokens_.end(); ++token) {
+    if (kept != begin && (kept - 1)->key == token->key) {
+      (kept - 1)->count += token->count;
     } else {
-      tokens_[kept++] = token;
+      *kept++ = *token;
     }
   }
-  tokens_.resize(kept);
+  tokens_.erase(kept, tokens_.end());
+  channel_begin_ = tokens_.size();
+}
+
+std::vector<TokenCount> TokenSink::Finish() {
+  EndChannel();
   return std::move(tokens_);
 }
 

@@ -3,6 +3,7 @@
 
 #include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -57,10 +58,13 @@ int LongestRepetition(const TraceView& view);
 // Receives the tokens of one run, channel by channel. Not thread-safe.
 class TokenSink {
  public:
-  // `names` may be null; it must outlive the sink.
-  explicit TokenSink(FeatureNames* names) : names_(names) {}
+  // `names` may be null; it must outlive the sink. `scratch` lends its memory.
+  explicit TokenSink(FeatureNames* names, std::vector<TokenCount> scratch = {})
+      : names_(names), tokens_(std::move(scratch)) {
+    tokens_.clear();
+  }
 
-  // Channel of the tokens that follow.
+  // Channel of the tokens that follow. Channels come ascending.
   void BeginChannel(Channel channel, absl::string_view name);
 
   // Adds `count` > 0 of the token whose text is the pieces put together.
@@ -70,11 +74,15 @@ class TokenSink {
   std::vector<TokenCount> Finish();
 
  private:
+  // Sorts and merges the tokens of the current channel.
+  void EndChannel();
+  void AddText(absl::string_view text, float count);
+
   FeatureNames* const names_;
   Channel channel_{};
   absl::string_view channel_name_;
-  std::string text_;  // scratch
   std::vector<TokenCount> tokens_;
+  size_t channel_begin_ = 0;  // in tokens_
 };
 
 // A part of the behaviour embedding. Stateless; one constant in

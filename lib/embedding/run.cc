@@ -106,6 +106,19 @@ void ExtractContext(const v1::Trace& trace, FeatureNames* names, Run* run) {
   std::sort(run->context_numbers.begin(), run->context_numbers.end());
 }
 
+void ExtractFeatures(const v1::Trace& trace, FeatureNames* names, Run* run) {
+  const TraceView view(trace);
+  TokenSink sink(names, std::move(run->tokens));
+  for (const FeatureChannel* channel : FeatureChannels()) {
+    sink.BeginChannel(channel->channel, channel->name);
+    channel->extract(view, &sink);
+  }
+  run->tokens = sink.Finish();
+  run->numeric = Scalars(view);
+  run->caller_embedding.assign(trace.task().embedding().begin(),
+                               trace.task().embedding().end());
+}
+
 double CostOf(const v1::Trace& trace) {
   if (trace.evaluation().has_cost()) return trace.evaluation().cost();
   double cost = 0;
@@ -130,7 +143,6 @@ uint64_t NumberKey(absl::string_view field) {
 }
 
 Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
-  const TraceView view(trace);
   Run run;
   run.trace_id = trace.trace_id();
   run.start_time = ToTime(trace.start_time());
@@ -139,21 +151,17 @@ Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
   run.cost = CostOf(trace);
   run.policy_version = trace.exposure().policy_version();
 
-  TokenSink sink(names);
-  for (const FeatureChannel* channel : FeatureChannels()) {
-    sink.BeginChannel(channel->channel, channel->name);
-    channel->extract(view, &sink);
-  }
-  run.tokens = sink.Finish();
-  run.numeric = Scalars(view);
-  run.caller_embedding.assign(trace.task().embedding().begin(),
-                              trace.task().embedding().end());
+  ExtractFeatures(trace, names, &run);
   ExtractContext(trace, names, &run);
   for (const auto& exposure : trace.exposure().interventions()) {
     run.exposures.push_back({exposure.intervention_id(), exposure.arm(),
                              exposure.treatment_probability()});
   }
   return run;
+}
+
+void ExtractFeatures(const v1::Trace& trace, Run* run) {
+  ExtractFeatures(trace, nullptr, run);
 }
 
 void ApplyOutcome(const v1::Evaluation& evaluation, Run* run) {

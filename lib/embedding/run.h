@@ -106,6 +106,11 @@ uint64_t NumberKey(absl::string_view field);
 // Pure; the result depends on `trace` alone. Sequence is left 0.
 Run ExtractRun(const v1::Trace& trace, FeatureNames* names);
 
+// Fills in what embedders read of a trace: tokens, scalars and the caller's
+// embedding, as ExtractRun does; leaves the rest as it is. Cheaper where `run`
+// has served for another trace.
+void ExtractFeatures(const v1::Trace& trace, Run* run);
+
 // Applies a later judgement, as ExtractRun would have seen it; what it leaves
 // out stays. Tokens of signals that come late get no name.
 void ApplyOutcome(const v1::Evaluation& evaluation, Run* run);

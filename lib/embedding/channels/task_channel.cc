@@ -1,6 +1,6 @@
+#include <algorithm>
 #include <cmath>
 #include <string>
-#include <vector>
 
 #include "lib/embedding/channels/channels.h"
 #include "lib/trace/trace_field.h"
@@ -12,19 +12,22 @@ namespace {
 constexpr size_t kMaxWords = 512;
 
 void AddWords(const v1::Task& task, TokenSink* sink) {
-  std::vector<std::string> words;
-  trace::VisitWords(task.input(), [&](absl::string_view word) {
-    if (words.size() < kMaxWords) words.emplace_back(word);
-  });
-  if (words.empty()) return;
+  size_t words = 0;
+  trace::VisitWords(task.input(), [&](absl::string_view) { ++words; });
+  words = std::min(words, kMaxWords);
+  if (words == 0) return;
   // The words together weigh about as much as one fact, so that a long text
   // does not drown the type and the labels.
-  const float count = 1 / std::sqrt(2 * static_cast<float>(words.size()) - 1);
-  for (size_t i = 0; i < words.size(); ++i) {
+  const float count = 1 / std::sqrt(2 * static_cast<float>(words) - 1);
+  std::string previous;
+  trace::VisitWords(task.input(), [&](absl::string_view word) {
+    if (words == 0) return;
+    --words;
     // No stop words: `not` and `or` are what a weak model trips over.
-    sink->Add({"w:", words[i]}, count);
-    if (i > 0) sink->Add({"b:", words[i - 1], " ", words[i]}, count);
-  }
+    sink->Add({"w:", word}, count);
+    if (!previous.empty()) sink->Add({"b:", previous, " ", word}, count);
+    previous.assign(word.data(), word.size());
+  });
 }
 
 // Never task.id: it is unique, or spells out the answer.
