@@ -1,22 +1,27 @@
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexIVFFlat.h>
+#include <faiss/IndexScalarQuantizer.h>
 #include <faiss/impl/IDSelector.h>
+#include <faiss/utils/Heap.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
 #include "lib/space/blas.h"
+#include "lib/space/block_lists.h"
 #include "lib/space/faiss_guard.h"
+#include "lib/space/id_set.h"
 #include "lib/space/vector_space.h"
 
 namespace faultline::space {
@@ -25,12 +30,18 @@ namespace {
 using FaissId = faiss::Index::idx_t;
 
 constexpr int kMaxDimension = 4096;
-// An inverted file is trained again when the points have grown so much.
-constexpr size_t kRetrainGrowth = 4;
-// k-means: lists for n points, 4 sqrt(n); points a list and passes.
-constexpr double kListsPerRoot = 4;
+// An inverted file is trained again when the points have grown so much, until
+// it has kMaxLists: assigning a point costs as much as its lists are many, and
+// that is what adding costs; a search of a million points visits 3% of them.
+constexpr size_t kRetrainGrowth = 8;
+constexpr size_t kMaxLists = 512;
+// k-means: lists for n points, 2 sqrt(n); points a list and passes.
+constexpr double kListsPerRoot = 2;
 constexpr int kTrainingPointsPerList = 40;
-constexpr int kTrainingPasses = 8;
+constexpr int kTrainingPasses = 6;
+// Room beyond the least and the greatest number seen in training, as a share
+// of their distance.
+constexpr float kRangeMargin = 0.1f;
 
 // FAISS's ids are signed; the mapping is one to one. What it did not find has
 // the label -1, so the greatest id cannot be used.
@@ -71,8 +82,55 @@ struct Found {
   std::vector<FaissId> labels;
 };
 
-// One FAISS index. Ids given to Add are new, those given to Get present. Not
-// thread-safe, but const methods run side by side.
+// Reads and writes the parts of a saved space.
+class Output {
+ public:
+  explicit Output(VectorSpace::Sink sink) : sink_(sink) {}
+
+  template <typename Number>
+  absl::Status Put(Number number) {
+    return PutAll(&number, 1);
+  }
+  template <typename Number>
+  absl::Status PutAll(const Number* numbers, size_t count) {
+    static_assert(std::is_arithmetic_v<Number>);
+    return sink_(absl::string_view(reinterpret_cast<const char*>(numbers),
+                                   count * sizeof(Number)));
+  }
+
+ private:
+  const VectorSpace::Sink sink_;
+};
+
+class Input {
+ public:
+  explicit Input(VectorSpace::Source source) : source_(source) {}
+
+  template <typename Number>
+  absl::Status Get(Number* number) {
+    return GetAll(number, 1);
+  }
+  template <typename Number>
+  absl::Status GetAll(Number* numbers, size_t count) {
+    static_assert(std::is_arithmetic_v<Number>);
+    return source_(absl::MakeSpan(reinterpret_cast<char*>(numbers),
+                                  count * sizeof(Number)));
+  }
+
+ private:
+  const VectorSpace::Source source_;
+};
+
+absl::Status Malformed(absl::string_view what) {
+  return absl::DataLossError(
+      absl::StrCat("behaviour space: a saved one has a malformed ", what));
+}
+
+// Which backend was saved.
+enum class Saved : uint8_t { kExact = 1, kInvertedFile = 2 };
+
+// One FAISS index. Ids given to Add are new, those given to Remove present.
+// Not thread-safe, but const methods run side by side.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -83,35 +141,43 @@ class Backend {
   virtual absl::Status Add(absl::Span<const uint64_t> ids,
                            absl::Span<const float> vectors,
                            const std::vector<FaissId>& prepared) = 0;
-  virtual absl::Status Remove(absl::Span<const uint64_t> ids) = 0;
+  virtual absl::Status Remove(const IdSet& ids) = 0;
   // Labels are ids.
   virtual absl::StatusOr<Found> Search(absl::Span<const float> queries,
                                        int k) const = 0;
-  virtual absl::Status Get(uint64_t id, float* vector) const = 0;
   // Calls `visit` for every id and its vector, in no order.
   using Visit = absl::FunctionRef<void(uint64_t id, const float* vector)>;
   virtual absl::Status ForEach(Visit visit) const = 0;
+  virtual void ForEachId(absl::FunctionRef<void(uint64_t id)> visit) const = 0;
   // Points beyond which another backend serves better.
   virtual size_t capacity() const = 0;
+  virtual absl::Status Save(Output* out) const = 0;
 };
-
-absl::StatusOr<Found> SearchIndex(const faiss::Index& index,
-                                  absl::Span<const float> queries, int k) {
-  const size_t m = queries.size() / index.d;
-  Found found;
-  FAULTLINE_RETURN_IF_ERROR(GuardFaiss("search", [&] {
-    found.distances.resize(m * k);
-    found.labels.resize(m * k);
-    index.search(static_cast<FaissId>(m), queries.data(), k,
-                 found.distances.data(), found.labels.data());
-  }));
-  return found;
-}
 
 class ExactBackend final : public Backend {
  public:
   ExactBackend(int dimension, size_t capacity)
       : index_(dimension), capacity_(capacity) {}
+
+  static absl::StatusOr<std::unique_ptr<Backend>> Load(
+      const VectorSpace::Options& options, Input* in) {
+    auto backend =
+        std::make_unique<ExactBackend>(options.dimension, options.exact_limit);
+    uint64_t left = 0;
+    FAULTLINE_RETURN_IF_ERROR(in->Get(&left));
+    // In parts, so that a false number fails before it takes the memory.
+    constexpr uint64_t kPart = 1024;
+    std::vector<uint64_t> ids;
+    std::vector<float> vectors;
+    for (; left > 0; left -= ids.size()) {
+      ids.resize(std::min(left, kPart));
+      vectors.resize(ids.size() * options.dimension);
+      FAULTLINE_RETURN_IF_ERROR(in->GetAll(ids.data(), ids.size()));
+      FAULTLINE_RETURN_IF_ERROR(in->GetAll(vectors.data(), vectors.size()));
+      FAULTLINE_RETURN_IF_ERROR(backend->Add(ids, vectors, {}));
+    }
+    return backend;
+  }
 
   absl::StatusOr<std::vector<FaissId>> Prepare(
       absl::Span<const float>) const override {
@@ -123,65 +189,76 @@ class ExactBackend final : public Backend {
                    const std::vector<FaissId>&) override {
     return GuardFaiss("add", [&] {
       index_.add(static_cast<FaissId>(ids.size()), vectors.data());
-      for (const uint64_t id : ids) {
-        row_.emplace(id, ids_.size());
-        ids_.push_back(id);
-      }
+      ids_.insert(ids_.end(), ids.begin(), ids.end());
     });
   }
 
-  absl::Status Remove(absl::Span<const uint64_t> ids) override {
+  absl::Status Remove(const IdSet& ids) override {
     return GuardFaiss("remove", [&] {
       std::vector<FaissId> rows;
-      for (const uint64_t id : ids) rows.push_back(ToFaiss(row_.at(id)));
-      index_.remove_ids(faiss::IDSelectorBatch(rows.size(), rows.data()));
-      // FAISS closes the gaps in order; so do we.
-      std::sort(rows.begin(), rows.end());
       size_t kept = 0;
       for (size_t row = 0; row < ids_.size(); ++row) {
-        if (std::binary_search(rows.begin(), rows.end(), ToFaiss(row))) {
-          row_.erase(ids_[row]);
+        if (ids.contains(ids_[row])) {
+          rows.push_back(static_cast<FaissId>(row));
         } else {
-          row_[ids_[row]] = kept;
           ids_[kept++] = ids_[row];
         }
       }
       ids_.resize(kept);
+      // FAISS closes the gaps in order, as was done above.
+      index_.remove_ids(faiss::IDSelectorBatch(rows.size(), rows.data()));
     });
   }
 
   absl::StatusOr<Found> Search(absl::Span<const float> queries,
                                int k) const override {
-    FAULTLINE_ASSIGN_OR_RETURN(Found found, SearchIndex(index_, queries, k));
+    const size_t m = queries.size() / index_.d;
+    Found found;
+    FAULTLINE_RETURN_IF_ERROR(GuardFaiss("search", [&] {
+      found.distances.resize(m * k);
+      found.labels.resize(m * k);
+      index_.search(static_cast<FaissId>(m), queries.data(), k,
+                    found.distances.data(), found.labels.data());
+    }));
     for (FaissId& label : found.labels) {
       if (label != kAbsent) label = ToFaiss(ids_[label]);
     }
     return found;
   }
 
-  absl::Status Get(uint64_t id, float* vector) const override {
-    return GuardFaiss("read a vector", [&] {
-      index_.reconstruct(ToFaiss(row_.at(id)), vector);
-    });
+  absl::Status ForEach(Visit visit) const override {
+    for (size_t row = 0; row < ids_.size(); ++row) {
+      visit(ids_[row], index_.get_xb() + row * index_.d);
+    }
+    return absl::OkStatus();
   }
 
-  absl::Status ForEach(Visit visit) const override {
-    return GuardFaiss("take a snapshot", [&] {
-      for (size_t row = 0; row < ids_.size(); ++row) {
-        visit(ids_[row], index_.get_xb() + row * index_.d);
-      }
-    });
+  void ForEachId(absl::FunctionRef<void(uint64_t id)> visit) const override {
+    for (const uint64_t id : ids_) visit(id);
   }
 
   size_t capacity() const override { return capacity_; }
+
+  absl::Status Save(Output* out) const override {
+    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint8_t>(Saved::kExact)));
+    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint64_t>(ids_.size())));
+    constexpr size_t kPart = 1024;
+    for (size_t at = 0; at < ids_.size(); at += kPart) {
+      const size_t count = std::min(kPart, ids_.size() - at);
+      FAULTLINE_RETURN_IF_ERROR(out->PutAll(ids_.data() + at, count));
+      FAULTLINE_RETURN_IF_ERROR(
+          out->PutAll(index_.get_xb() + at * index_.d, count * index_.d));
+    }
+    return absl::OkStatus();
+  }
 
  private:
   faiss::IndexFlatL2 index_;
   const size_t capacity_;
   std::vector<uint64_t> ids_;  // by row
-  absl::flat_hash_map<uint64_t, size_t> row_;
 };
 
+// FAISS trains, assigns, encodes and scans; the lists are ours (BlockLists).
 class InvertedFileBackend final : public Backend {
  public:
   // An index trained on the points, and holding them.
@@ -191,11 +268,18 @@ class InvertedFileBackend final : public Backend {
     std::unique_ptr<InvertedFileBackend> backend;
     FAULTLINE_RETURN_IF_ERROR(GuardFaiss("train", [&] {
       const size_t n = points.ids.size();
-      const auto lists = static_cast<size_t>(kListsPerRoot *
-                                             std::sqrt(static_cast<double>(n)));
+      const auto lists = std::clamp<size_t>(
+          static_cast<size_t>(kListsPerRoot *
+                              std::sqrt(static_cast<double>(n))),
+          1, std::min(n, kMaxLists));
       backend = std::make_unique<InvertedFileBackend>(
-          options, std::clamp<size_t>(lists, 1, n), n * kRetrainGrowth);
-      backend->index_.train(static_cast<FaissId>(n), points.vectors.data());
+          options, lists, lists == kMaxLists ? SIZE_MAX : n * kRetrainGrowth);
+      faiss::IndexIVF& index = *backend->index_;
+      index.cp.niter = kTrainingPasses;
+      index.cp.max_points_per_centroid = kTrainingPointsPerList;
+      index.cp.min_points_per_centroid = 1;
+      index.cp.seed = static_cast<int>(options.seed & 0x7fffffff);
+      index.train(static_cast<FaissId>(n), points.vectors.data());
     }));
     FAULTLINE_ASSIGN_OR_RETURN(const std::vector<FaissId> lists,
                                backend->Prepare(points.vectors));
@@ -203,25 +287,57 @@ class InvertedFileBackend final : public Backend {
     return backend;
   }
 
-  // For Build: throws what FAISS throws.
+  static absl::StatusOr<std::unique_ptr<Backend>> Load(
+      const VectorSpace::Options& options, Input* in) {
+    uint32_t lists = 0;
+    uint32_t code_size = 0;
+    uint32_t trained = 0;
+    uint64_t capacity = 0;
+    FAULTLINE_RETURN_IF_ERROR(in->Get(&lists));
+    FAULTLINE_RETURN_IF_ERROR(in->Get(&code_size));
+    FAULTLINE_RETURN_IF_ERROR(in->Get(&trained));
+    FAULTLINE_RETURN_IF_ERROR(in->Get(&capacity));
+    if (lists < 1 || lists > kMaxLists) return Malformed("number of lists");
+    std::unique_ptr<InvertedFileBackend> backend;
+    FAULTLINE_RETURN_IF_ERROR(GuardFaiss("load", [&] {
+      backend = std::make_unique<InvertedFileBackend>(options, lists, capacity);
+    }));
+    if (code_size != backend->lists_.code_size()) return Malformed("code size");
+    if (trained != 0 && trained != 2 * backend->d()) {
+      return Malformed("quantiser");
+    }
+    std::vector<float> centroids(lists * backend->d());
+    FAULTLINE_RETURN_IF_ERROR(in->GetAll(centroids.data(), centroids.size()));
+    std::vector<float> range(trained);
+    FAULTLINE_RETURN_IF_ERROR(in->GetAll(range.data(), range.size()));
+    FAULTLINE_RETURN_IF_ERROR(GuardFaiss("load", [&] {
+      backend->quantizer_.add(lists, centroids.data());
+      backend->index_->is_trained = true;
+      if (backend->codec_ != nullptr) backend->codec_->trained = range;
+    }));
+    if (!std::all_of(centroids.begin(), centroids.end(),
+                     [](float x) { return std::isfinite(x); })) {
+      return Malformed("centroid");
+    }
+    FAULTLINE_RETURN_IF_ERROR(backend->LoadLists(in));
+    return backend;
+  }
+
+  // For Build and Load: throws what FAISS throws.
   InvertedFileBackend(const VectorSpace::Options& options, size_t lists,
                       size_t capacity)
       : quantizer_(options.dimension),
-        index_(&quantizer_, options.dimension, lists),
-        capacity_(capacity) {
-    index_.cp.niter = kTrainingPasses;
-    index_.cp.max_points_per_centroid = kTrainingPointsPerList;
-    index_.cp.min_points_per_centroid = 1;
-    index_.cp.seed = static_cast<int>(options.seed & 0x7fffffff);
-    index_.nprobe = options.probes;
-    index_.set_direct_map_type(faiss::DirectMap::Hashtable);
-  }
+        index_(MakeIndex(options, lists, &quantizer_)),
+        codec_(CodecOf(index_.get())),
+        lists_(lists, index_->code_size),
+        probes_(std::min<size_t>(options.probes, lists)),
+        capacity_(capacity) {}
 
   absl::StatusOr<std::vector<FaissId>> Prepare(
       absl::Span<const float> vectors) const override {
     std::vector<FaissId> lists;
     FAULTLINE_RETURN_IF_ERROR(GuardFaiss("assign", [&] {
-      lists.resize(vectors.size() / index_.d);
+      lists.resize(vectors.size() / d());
       quantizer_.assign(static_cast<FaissId>(lists.size()), vectors.data(),
                         lists.data());
     }));
@@ -232,49 +348,168 @@ class InvertedFileBackend final : public Backend {
                    absl::Span<const float> vectors,
                    const std::vector<FaissId>& lists) override {
     return GuardFaiss("add", [&] {
-      std::vector<FaissId> labels(ids.size());
-      std::transform(ids.begin(), ids.end(), labels.begin(), ToFaiss);
-      index_.add_core(static_cast<FaissId>(ids.size()), vectors.data(),
-                      labels.data(), lists.data());
-    });
-  }
-
-  absl::Status Remove(absl::Span<const uint64_t> ids) override {
-    return GuardFaiss("remove", [&] {
-      std::vector<FaissId> labels(ids.size());
-      std::transform(ids.begin(), ids.end(), labels.begin(), ToFaiss);
-      index_.remove_ids(faiss::IDSelectorArray(labels.size(), labels.data()));
-    });
-  }
-
-  absl::StatusOr<Found> Search(absl::Span<const float> queries,
-                               int k) const override {
-    return SearchIndex(index_, queries, k);
-  }
-
-  absl::Status Get(uint64_t id, float* vector) const override {
-    return GuardFaiss("read a vector",
-                      [&] { index_.reconstruct(ToFaiss(id), vector); });
-  }
-
-  absl::Status ForEach(Visit visit) const override {
-    return GuardFaiss("take a snapshot", [&] {
-      for (size_t list = 0; list < index_.nlist; ++list) {
-        const faiss::InvertedLists::ScopedIds ids(index_.invlists, list);
-        faiss::InvertedLists::ScopedCodes codes(index_.invlists, list);
-        const auto* vectors = reinterpret_cast<const float*>(codes.get());
-        for (size_t i = 0; i < index_.invlists->list_size(list); ++i) {
-          visit(FromFaiss(ids[i]), vectors + i * index_.d);
+      std::vector<uint8_t> code(lists_.code_size());
+      for (size_t i = 0; i < ids.size(); ++i) {
+        const float* vector = vectors.data() + i * d();
+        const auto* bytes = reinterpret_cast<const uint8_t*>(vector);
+        if (codec_ != nullptr) {
+          codec_->compute_codes(vector, code.data(), 1);
+          bytes = code.data();
         }
+        lists_.Append(lists[i], ToFaiss(ids[i]), bytes);
       }
     });
   }
 
+  absl::Status Remove(const IdSet& ids) override {
+    lists_.Remove(ids);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Found> Search(absl::Span<const float> queries,
+                               int k) const override {
+    using Heap = faiss::CMax<float, FaissId>;
+    const size_t m = queries.size() / d();
+    Found found;
+    FAULTLINE_RETURN_IF_ERROR(GuardFaiss("search", [&] {
+      std::vector<FaissId> lists(m * probes_);
+      std::vector<float> distances(m * probes_);
+      quantizer_.search(static_cast<FaissId>(m), queries.data(),
+                        static_cast<FaissId>(probes_), distances.data(),
+                        lists.data());
+      found.distances.resize(m * k);
+      found.labels.resize(m * k);
+      const std::unique_ptr<faiss::InvertedListScanner> scanner(
+          index_->get_InvertedListScanner());
+      for (size_t i = 0; i < m; ++i) {
+        float* nearest = found.distances.data() + i * k;
+        FaissId* labels = found.labels.data() + i * k;
+        faiss::heap_heapify<Heap>(k, nearest, labels);
+        scanner->set_query(queries.data() + i * d());
+        for (size_t p = i * probes_; p < (i + 1) * probes_; ++p) {
+          if (lists[p] == kAbsent) continue;
+          scanner->set_list(lists[p], distances[p]);
+          lists_.ForEachBlock(lists[p], [&](size_t count, const FaissId* ids,
+                                            const uint8_t* codes) {
+            scanner->scan_codes(count, codes, ids, nearest, labels, k);
+          });
+        }
+        faiss::heap_reorder<Heap>(k, nearest, labels);
+      }
+    }));
+    return found;
+  }
+
+  absl::Status ForEach(Visit visit) const override {
+    return GuardFaiss("take a snapshot", [&] {
+      std::vector<float> vectors(BlockLists::kBlockPoints * d());
+      for (size_t list = 0; list < lists_.lists(); ++list) {
+        lists_.ForEachBlock(
+            list, [&](size_t count, const FaissId* ids, const uint8_t* codes) {
+              if (codec_ != nullptr) {
+                codec_->decode(codes, vectors.data(), count);
+              } else {
+                std::memcpy(vectors.data(), codes, count * lists_.code_size());
+              }
+              for (size_t i = 0; i < count; ++i) {
+                visit(FromFaiss(ids[i]), vectors.data() + i * d());
+              }
+            });
+      }
+    });
+  }
+
+  void ForEachId(absl::FunctionRef<void(uint64_t id)> visit) const override {
+    for (size_t list = 0; list < lists_.lists(); ++list) {
+      lists_.ForEachBlock(
+          list, [&](size_t count, const FaissId* ids, const uint8_t*) {
+            for (size_t i = 0; i < count; ++i) visit(FromFaiss(ids[i]));
+          });
+    }
+  }
+
   size_t capacity() const override { return capacity_; }
 
+  absl::Status Save(Output* out) const override {
+    FAULTLINE_RETURN_IF_ERROR(
+        out->Put(static_cast<uint8_t>(Saved::kInvertedFile)));
+    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint32_t>(lists_.lists())));
+    FAULTLINE_RETURN_IF_ERROR(
+        out->Put(static_cast<uint32_t>(lists_.code_size())));
+    const size_t trained = codec_ == nullptr ? 0 : codec_->trained.size();
+    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint32_t>(trained)));
+    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint64_t>(capacity_)));
+    FAULTLINE_RETURN_IF_ERROR(
+        out->PutAll(quantizer_.get_xb(), lists_.lists() * d()));
+    if (trained > 0) {
+      FAULTLINE_RETURN_IF_ERROR(out->PutAll(codec_->trained.data(), trained));
+    }
+    absl::Status status;
+    for (size_t list = 0; list < lists_.lists() && status.ok(); ++list) {
+      status = out->Put(static_cast<uint64_t>(lists_.size(list)));
+      lists_.ForEachBlock(
+          list, [&](size_t count, const FaissId* ids, const uint8_t* codes) {
+            if (status.ok()) status = out->PutAll(ids, count);
+            if (status.ok()) {
+              status = out->PutAll(codes, count * lists_.code_size());
+            }
+          });
+    }
+    return status;
+  }
+
  private:
+  static std::unique_ptr<faiss::IndexIVF> MakeIndex(
+      const VectorSpace::Options& options, size_t lists,
+      faiss::Index* quantizer) {
+    using faiss::ScalarQuantizer;
+    if (options.quantization == Quantization::kNone) {
+      return std::make_unique<faiss::IndexIVFFlat>(quantizer, options.dimension,
+                                                   lists);
+    }
+    auto index = std::make_unique<faiss::IndexIVFScalarQuantizer>(
+        quantizer, options.dimension, lists,
+        options.quantization == Quantization::kFp16 ? ScalarQuantizer::QT_fp16
+                                                    : ScalarQuantizer::QT_8bit,
+        faiss::METRIC_L2, /*encode_residual=*/false);
+    // Later points lie a little outside the range of the first ones.
+    index->sq.rangestat_arg = kRangeMargin;
+    return index;
+  }
+
+  // Null where vectors are kept as they are.
+  static faiss::ScalarQuantizer* CodecOf(faiss::IndexIVF* index) {
+    auto* quantized = dynamic_cast<faiss::IndexIVFScalarQuantizer*>(index);
+    return quantized == nullptr ? nullptr : &quantized->sq;
+  }
+
+  absl::Status LoadLists(Input* in) {
+    std::vector<FaissId> ids(BlockLists::kBlockPoints);
+    std::vector<uint8_t> codes(BlockLists::kBlockPoints * lists_.code_size());
+    for (size_t list = 0; list < lists_.lists(); ++list) {
+      uint64_t left = 0;
+      FAULTLINE_RETURN_IF_ERROR(in->Get(&left));
+      while (left > 0) {
+        const size_t count = std::min<uint64_t>(left, ids.size());
+        FAULTLINE_RETURN_IF_ERROR(in->GetAll(ids.data(), count));
+        FAULTLINE_RETURN_IF_ERROR(
+            in->GetAll(codes.data(), count * lists_.code_size()));
+        for (size_t i = 0; i < count; ++i) {
+          lists_.Append(list, ids[i], codes.data() + i * lists_.code_size());
+        }
+        left -= count;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  size_t d() const { return quantizer_.d; }
+
   faiss::IndexFlatL2 quantizer_;
-  faiss::IndexIVFFlat index_;
+  const std::unique_ptr<faiss::IndexIVF> index_;
+  faiss::ScalarQuantizer* const codec_;
+  BlockLists lists_;
+  const size_t probes_;
   const size_t capacity_;
 };
 
@@ -290,8 +525,11 @@ class FaissSpace final : public VectorSpace {
   absl::StatusOr<std::vector<std::vector<Neighbor>>> Search(
       absl::Span<const float> queries, int k) const override;
   absl::StatusOr<size_t> Remove(absl::Span<const uint64_t> ids) override;
-  absl::StatusOr<std::vector<float>> Get(uint64_t id) const override;
   absl::StatusOr<Snapshot> TakeSnapshot() const override;
+  absl::Status Save(Sink sink) const override;
+
+  // Takes the place of the points: for Load.
+  absl::Status Fill(std::unique_ptr<Backend> backend);
 
   size_t size() const override {
     absl::ReaderMutexLock lock(&mutex_);
@@ -311,13 +549,13 @@ class FaissSpace final : public VectorSpace {
   absl::Mutex change_mutex_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   std::unique_ptr<Backend> backend_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<uint64_t> ids_ ABSL_GUARDED_BY(mutex_);
+  IdSet ids_ ABSL_GUARDED_BY(mutex_);
 };
 
 absl::Status FaissSpace::CheckNew(absl::Span<const uint64_t> ids) const {
-  absl::flat_hash_set<uint64_t> seen;
+  IdSet seen;
   for (const uint64_t id : ids) {
-    if (ids_.contains(id) || !seen.insert(id).second) {
+    if (ids_.contains(id) || !seen.insert(id)) {
       return base::DetailedError(
           absl::StatusCode::kAlreadyExists,
           base::MakeErrorDetail(v1::ErrorDetail::REASON_CONFLICT, "ids",
@@ -361,7 +599,7 @@ absl::Status FaissSpace::Add(absl::Span<const uint64_t> ids,
   } else {
     FAULTLINE_RETURN_IF_ERROR(backend_->Add(ids, vectors, prepared));
   }
-  ids_.insert(ids.begin(), ids.end());
+  for (const uint64_t id : ids) ids_.insert(id);
   return absl::OkStatus();
 }
 
@@ -399,26 +637,14 @@ absl::StatusOr<std::vector<std::vector<Neighbor>>> FaissSpace::Search(
 absl::StatusOr<size_t> FaissSpace::Remove(absl::Span<const uint64_t> ids) {
   absl::MutexLock change(&change_mutex_);
   absl::WriterMutexLock lock(&mutex_);
-  absl::flat_hash_set<uint64_t> present;
+  IdSet doomed;
   for (const uint64_t id : ids) {
-    if (ids_.contains(id)) present.insert(id);
+    if (ids_.contains(id)) doomed.insert(id);
   }
-  if (present.empty()) return size_t{0};
-  const std::vector<uint64_t> doomed(present.begin(), present.end());
+  if (doomed.empty()) return size_t{0};
   FAULTLINE_RETURN_IF_ERROR(backend_->Remove(doomed));
-  for (const uint64_t id : doomed) ids_.erase(id);
+  for (const uint64_t id : ids) ids_.erase(id);
   return doomed.size();
-}
-
-absl::StatusOr<std::vector<float>> FaissSpace::Get(uint64_t id) const {
-  absl::ReaderMutexLock lock(&mutex_);
-  if (!ids_.contains(id)) {
-    return absl::NotFoundError(
-        absl::StrCat("behaviour space: no vector has id ", id));
-  }
-  std::vector<float> vector(options_.dimension);
-  FAULTLINE_RETURN_IF_ERROR(backend_->Get(id, vector.data()));
-  return vector;
 }
 
 absl::StatusOr<VectorSpace::Snapshot> FaissSpace::TakeSnapshot() const {
@@ -428,7 +654,8 @@ absl::StatusOr<VectorSpace::Snapshot> FaissSpace::TakeSnapshot() const {
 
 absl::StatusOr<VectorSpace::Snapshot> FaissSpace::SnapshotLocked() const {
   Snapshot snapshot;
-  snapshot.ids.assign(ids_.begin(), ids_.end());
+  snapshot.ids.reserve(ids_.size());
+  backend_->ForEachId([&](uint64_t id) { snapshot.ids.push_back(id); });
   std::sort(snapshot.ids.begin(), snapshot.ids.end());
   snapshot.vectors.resize(snapshot.ids.size() * options_.dimension);
   FAULTLINE_RETURN_IF_ERROR(
@@ -442,10 +669,30 @@ absl::StatusOr<VectorSpace::Snapshot> FaissSpace::SnapshotLocked() const {
   return snapshot;
 }
 
+absl::Status FaissSpace::Save(Sink sink) const {
+  Output out(sink);
+  absl::ReaderMutexLock lock(&mutex_);
+  FAULTLINE_RETURN_IF_ERROR(out.Put(static_cast<uint32_t>(options_.dimension)));
+  FAULTLINE_RETURN_IF_ERROR(
+      out.Put(static_cast<uint8_t>(options_.quantization)));
+  return backend_->Save(&out);
+}
+
+absl::Status FaissSpace::Fill(std::unique_ptr<Backend> backend) {
+  IdSet ids;
+  bool distinct = true;
+  backend->ForEachId(
+      [&](uint64_t id) { distinct &= id <= kMaxId && ids.insert(id); });
+  if (!distinct) return Malformed("id");
+  absl::WriterMutexLock lock(&mutex_);
+  backend_ = std::move(backend);
+  ids_ = std::move(ids);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<VectorSpace>> VectorSpace::Create(
-    const Options& options) {
+absl::Status VectorSpace::CheckOptions(const Options& options) {
   if (options.dimension < 1 || options.dimension > kMaxDimension) {
     return Invalid(v1::ErrorDetail::REASON_OUT_OF_RANGE, "dimension",
                    absl::StrCat("1 to ", kMaxDimension),
@@ -459,8 +706,42 @@ absl::StatusOr<std::unique_ptr<VectorSpace>> VectorSpace::Create(
     return Invalid(v1::ErrorDetail::REASON_OUT_OF_RANGE, "probes", ">= 1",
                    absl::StrCat("is ", options.probes));
   }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<VectorSpace>> VectorSpace::Create(
+    const Options& options) {
+  FAULTLINE_RETURN_IF_ERROR(CheckOptions(options));
   UseOneBlasThread();
   return std::make_unique<FaissSpace>(options);
+}
+
+absl::StatusOr<std::unique_ptr<VectorSpace>> VectorSpace::Load(
+    const Options& options, Source source) {
+  FAULTLINE_RETURN_IF_ERROR(CheckOptions(options));
+  UseOneBlasThread();
+  Input in(source);
+  uint32_t dimension = 0;
+  uint8_t quantization = 0;
+  uint8_t saved = 0;
+  FAULTLINE_RETURN_IF_ERROR(in.Get(&dimension));
+  FAULTLINE_RETURN_IF_ERROR(in.Get(&quantization));
+  FAULTLINE_RETURN_IF_ERROR(in.Get(&saved));
+  if (dimension != static_cast<uint32_t>(options.dimension) ||
+      quantization != static_cast<uint8_t>(options.quantization)) {
+    return absl::FailedPreconditionError(
+        "behaviour space: a saved one has another dimension or quantization");
+  }
+  absl::StatusOr<std::unique_ptr<Backend>> backend = Malformed("kind");
+  if (saved == static_cast<uint8_t>(Saved::kExact)) {
+    backend = ExactBackend::Load(options, &in);
+  } else if (saved == static_cast<uint8_t>(Saved::kInvertedFile)) {
+    backend = InvertedFileBackend::Load(options, &in);
+  }
+  FAULTLINE_RETURN_IF_ERROR(backend.status());
+  auto space = std::make_unique<FaissSpace>(options);
+  FAULTLINE_RETURN_IF_ERROR(space->Fill(*std::move(backend)));
+  return space;
 }
 
 }  // namespace faultline::space

@@ -1,12 +1,15 @@
 #ifndef FAULTLINE_LIB_SPACE_VECTOR_SPACE_H_
 #define FAULTLINE_LIB_SPACE_VECTOR_SPACE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
 namespace faultline::space {
@@ -15,6 +18,13 @@ namespace faultline::space {
 struct Neighbor {
   uint64_t id;
   float distance;  // squared L2
+};
+
+// How vectors are kept beyond the exact limit. The numbers are persisted.
+enum class Quantization : uint8_t {
+  kNone = 0,  // 4 bytes a dimension
+  kFp16 = 1,  // 2 bytes a dimension
+  kInt8 = 2,  // 1 byte a dimension, on the range seen in training
 };
 
 // Vectors of one project by id, searched by Euclidean distance. FAISS lives
@@ -28,17 +38,22 @@ class VectorSpace {
     int dimension = 256;
     // Points up to which search is exact; beyond it an inverted file is
     // trained on the points at hand, and again whenever the points have
-    // grown fourfold. Searches go on meanwhile. At least 1.
+    // grown eightfold, up to 512 lists. Searches go on meanwhile, adding
+    // waits. At least 1.
     size_t exact_limit = 20000;
     // Inverted lists visited by a search. At least 1.
     int probes = 16;
     // Seed of the training.
     uint64_t seed = 1;
+    Quantization quantization = Quantization::kNone;
   };
 
   // INVALID_ARGUMENT names the option at fault.
   static absl::StatusOr<std::unique_ptr<VectorSpace>> Create(
       const Options& options);
+
+  // INVALID_ARGUMENT names the option at fault.
+  static absl::Status CheckOptions(const Options& options);
 
   virtual ~VectorSpace() = default;
 
@@ -58,16 +73,27 @@ class VectorSpace {
   // Removes ids; absent ones are ignored. Returns how many were removed.
   virtual absl::StatusOr<size_t> Remove(absl::Span<const uint64_t> ids) = 0;
 
-  // Copy of the vector of an id. NOT_FOUND where there is none.
-  virtual absl::StatusOr<std::vector<float>> Get(uint64_t id) const = 0;
-
   // Everything, ascending by id: a copy that later changes do not touch.
+  // Quantized vectors come as they are kept.
   // Memory: (8 + 4 d) bytes a point while it lives.
   struct Snapshot {
     std::vector<uint64_t> ids;
     std::vector<float> vectors;  // row-major n x d
   };
   virtual absl::StatusOr<Snapshot> TakeSnapshot() const = 0;
+
+  // Writes everything, with what was trained, for Load. Changes wait, searches
+  // do not. Returns the sink's errors.
+  using Sink = absl::FunctionRef<absl::Status(absl::string_view bytes)>;
+  virtual absl::Status Save(Sink sink) const = 0;
+
+  // A space as it was saved. `source` gives the next bytes.size() bytes, or an
+  // error, which is returned. FAILED_PRECONDITION where the options have
+  // another dimension or quantization, DATA_LOSS where the bytes cannot be
+  // those of a space; bytes that nobody wrote may give any other space.
+  using Source = absl::FunctionRef<absl::Status(absl::Span<char> bytes)>;
+  static absl::StatusOr<std::unique_ptr<VectorSpace>> Load(
+      const Options& options, Source source);
 
   virtual size_t size() const = 0;
   virtual int dimension() const = 0;

@@ -6,6 +6,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -43,11 +44,31 @@ std::vector<uint64_t> IdsOf(const std::vector<Neighbor>& neighbors) {
   return ids;
 }
 
+std::string Save(const VectorSpace& space) {
+  std::string bytes;
+  EXPECT_OK(space.Save([&](absl::string_view part) {
+    bytes.append(part.data(), part.size());
+    return absl::OkStatus();
+  }));
+  return bytes;
+}
+
+absl::StatusOr<std::unique_ptr<VectorSpace>> Load(
+    const VectorSpace::Options& options, absl::string_view bytes) {
+  return VectorSpace::Load(options, [&](absl::Span<char> part) {
+    if (part.size() > bytes.size()) return absl::OutOfRangeError("the end");
+    bytes.copy(part.data(), part.size());
+    bytes.remove_prefix(part.size());
+    return absl::OkStatus();
+  });
+}
+
 // What every space does, exact or not. The parameter is the exact limit.
 class VectorSpaceTest : public ::testing::TestWithParam<size_t> {
  protected:
   VectorSpaceTest()
-      : space_(MakeSpace({.dimension = kD, .exact_limit = GetParam()})),
+      : options_{.dimension = kD, .exact_limit = GetParam()},
+        space_(MakeSpace(options_)),
         points_(PlantedPoints(400, kD, 5, 1)) {
     EXPECT_OK(space_->Add(Ids(1000, 400), points_));
   }
@@ -56,6 +77,7 @@ class VectorSpaceTest : public ::testing::TestWithParam<size_t> {
     return absl::MakeConstSpan(points_).subspan(row * kD, kD);
   }
 
+  const VectorSpace::Options options_;
   std::unique_ptr<VectorSpace> space_;
   const std::vector<float> points_;
 };
@@ -110,8 +132,6 @@ TEST_P(VectorSpaceTest, EveryIdButTheGreatestIsPossible) {
       const auto found,
       space_->Search(absl::MakeConstSpan(vectors).subspan(0, kD), 2));
   EXPECT_THAT(IdsOf(found[0]), ElementsAre(kGreatest - 1, kHalf));
-  ASSERT_OK_AND_ASSIGN(const auto vector, space_->Get(kGreatest - 1));
-  EXPECT_EQ(vector[0], 51);
   ASSERT_OK_AND_ASSIGN(const size_t removed, space_->Remove({kGreatest - 1}));
   EXPECT_EQ(removed, 1);
 }
@@ -121,13 +141,11 @@ TEST_P(VectorSpaceTest, RemovedPointsAreGone) {
                        space_->Remove({1005, 1390, 77, 1005}));
   EXPECT_EQ(removed, 2);
   EXPECT_EQ(space_->size(), 398);
-  EXPECT_THAT(space_->Get(1005),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("1005")));
   ASSERT_OK_AND_ASSIGN(const auto found, space_->Search(Point(5), 1));
   EXPECT_NE(found[0][0].id, 1005);
   for (const size_t row : {0, 4, 6, 389, 391, 399}) {
-    ASSERT_OK_AND_ASSIGN(const auto vector, space_->Get(1000 + row));
-    EXPECT_EQ(absl::MakeConstSpan(vector), Point(row));
+    ASSERT_OK_AND_ASSIGN(const auto self, space_->Search(Point(row), 1));
+    EXPECT_EQ(self[0][0].id, 1000 + row);
   }
   ASSERT_OK(space_->Add({1005}, Point(5)));
   ASSERT_OK_AND_ASSIGN(const auto again, space_->Search(Point(5), 1));
@@ -145,6 +163,33 @@ TEST_P(VectorSpaceTest, SnapshotAscendsAndStaysAsItWas) {
   const auto vectors = absl::MakeConstSpan(snapshot.vectors);
   EXPECT_EQ(vectors.subspan(0, kD), Point(0));
   EXPECT_EQ(vectors.subspan(kD), absl::MakeConstSpan(points_));
+}
+
+TEST_P(VectorSpaceTest, ComesBackAsItWasSaved) {
+  ASSERT_OK(space_->Remove({1007}));
+  const std::string saved = Save(*space_);
+  ASSERT_OK_AND_ASSIGN(const auto loaded, Load(options_, saved));
+  EXPECT_EQ(loaded->size(), 399);
+  EXPECT_EQ(Save(*loaded), saved);
+  ASSERT_OK_AND_ASSIGN(const auto before, space_->Search(points_, 5));
+  ASSERT_OK_AND_ASSIGN(const auto after, loaded->Search(points_, 5));
+  for (size_t i = 0; i < before.size(); ++i) {
+    EXPECT_EQ(IdsOf(after[i]), IdsOf(before[i]));
+  }
+  // It goes on from there.
+  EXPECT_THAT(loaded->Add({1399}, Point(0)),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("1399")));
+  ASSERT_OK(loaded->Add({1007}, Point(7)));
+  ASSERT_OK_AND_ASSIGN(const auto again, loaded->Search(Point(7), 1));
+  EXPECT_EQ(again[0][0].id, 1007);
+}
+
+TEST_P(VectorSpaceTest, RefusesToLoadLessThanASpace) {
+  const std::string saved = Save(*space_);
+  for (size_t size = 0; size < saved.size();
+       size += 1 + size / 64 * 61) {  // every header, some of the body
+    EXPECT_FALSE(Load(options_, saved.substr(0, size)).ok()) << size;
+  }
 }
 
 TEST_P(VectorSpaceTest, AsksForMoreThanThereIs) {
@@ -167,8 +212,8 @@ TEST_P(VectorSpaceTest, RefusedAddChangesNothing) {
               StatusIs(kPresent, HasSubstr("1399")));
   EXPECT_THAT(space_->Add({1, 1}, pair), StatusIs(kPresent, HasSubstr("1")));
   EXPECT_EQ(space_->size(), 400);
-  EXPECT_THAT(space_->Get(1),
-              StatusIs(absl::StatusCode::kNotFound, HasSubstr("1")));
+  ASSERT_OK_AND_ASSIGN(const auto snapshot, space_->TakeSnapshot());
+  EXPECT_EQ(snapshot.ids, Ids(1000, 400));
 }
 
 TEST_P(VectorSpaceTest, RefusesBadQueries) {
@@ -205,7 +250,6 @@ TEST_P(VectorSpaceTest, SearchesRunBesideChanges) {
     ASSERT_OK(found);
     EXPECT_EQ((*found)[0][0].id, 1000 + i);
     EXPECT_OK(space_->TakeSnapshot());
-    EXPECT_OK(space_->Get(1000 + i));
   }
   writer.join();
   EXPECT_EQ(space_->size(), 400 + 20 * 70);
@@ -236,6 +280,42 @@ TEST(VectorSpaceRecallTest, InvertedFileFindsNineOfTen) {
     }
   }
   EXPECT_GE(found, 900);
+}
+
+TEST(VectorSpaceRecallTest, QuantizedPointsAreFoundNearTheirPlace) {
+  constexpr size_t kPoints = 6000;
+  constexpr int kLength = 256;
+  const std::vector<float> points = PlantedPoints(kPoints, kLength, 100, 3);
+  const auto queries = absl::MakeConstSpan(points).subspan(0, 100 * kLength);
+  for (const auto& [quantization, wanted] :
+       {std::pair(Quantization::kFp16, 0.99),
+        std::pair(Quantization::kInt8, 0.95)}) {
+    const VectorSpace::Options options = {.dimension = kLength,
+                                          .exact_limit = 1000,
+                                          .probes = 32,
+                                          .quantization = quantization};
+    const auto space = MakeSpace(options);
+    for (size_t at = 0; at < kPoints; at += 1500) {
+      ASSERT_OK(space->Add(Ids(at, 1500), absl::MakeConstSpan(points).subspan(
+                                              at * kLength, 1500 * kLength)));
+    }
+    ASSERT_OK_AND_ASSIGN(const auto results, space->Search(queries, 10));
+    size_t found = 0;
+    for (size_t i = 0; i < 100; ++i) {
+      const auto ids = IdsOf(results[i]);
+      for (const auto& [distance, row] :
+           BruteForce(points, &points[i * kLength], kLength, 10, -1)) {
+        found += std::count(ids.begin(), ids.end(), row);
+      }
+    }
+    EXPECT_GE(static_cast<double>(found), 1000 * wanted)
+        << static_cast<int>(quantization);
+    ASSERT_OK_AND_ASSIGN(const auto loaded, Load(options, Save(*space)));
+    EXPECT_EQ(Save(*loaded), Save(*space));
+    EXPECT_THAT(Load({.dimension = kLength}, Save(*space)),
+                StatusIs(absl::StatusCode::kFailedPrecondition,
+                         HasSubstr("quantization")));
+  }
 }
 
 TEST(VectorSpaceRecallTest, RetrainsAsPointsGrow) {
