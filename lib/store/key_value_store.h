@@ -86,6 +86,18 @@ class KeyValueStore {
       Family family, absl::string_view begin, absl::string_view end,
       const std::function<bool(absl::string_view key, absl::string_view value)>&
           visit) const = 0;
+
+  // Gives the space of what was deleted or overwritten in [begin, end) back,
+  // and no longer holds its bytes anywhere. An empty `end` is unbounded. Takes
+  // long; reads and writes go on meanwhile.
+  virtual absl::Status Compact(Family family, absl::string_view begin,
+                               absl::string_view end) = 0;
+
+  // Copies everything that was written before the call, as one consistent
+  // state, to the directory `path`, which must not exist: a store of the same
+  // kind opens it. Reads and writes go on meanwhile. UNIMPLEMENTED for a store
+  // without files.
+  virtual absl::Status Checkpoint(const std::string& path) const = 0;
 };
 
 }  // namespace faultline::store

@@ -76,4 +76,14 @@ absl::Status MemoryStore::ScanReverse(
   return absl::OkStatus();
 }
 
+absl::Status MemoryStore::Compact(Family /*family*/,
+                                  absl::string_view /*begin*/,
+                                  absl::string_view /*end*/) {
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::Checkpoint(const std::string& /*path*/) const {
+  return absl::UnimplementedError("store: what is in memory has no files");
+}
+
 }  // namespace faultline::store

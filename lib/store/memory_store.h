@@ -33,6 +33,9 @@ class MemoryStore : public KeyValueStore {
       Family family, absl::string_view begin, absl::string_view end,
       const std::function<bool(absl::string_view key, absl::string_view value)>&
           visit) const override;
+  absl::Status Compact(Family family, absl::string_view begin,
+                       absl::string_view end) override;
+  absl::Status Checkpoint(const std::string& path) const override;
 
  private:
   // Values are shared with the scans that are under way.

@@ -16,6 +16,7 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/options.h"
 #include "rocksdb/table.h"
+#include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/write_batch.h"
 #include "rocksdb/write_buffer_manager.h"
 
@@ -262,6 +263,34 @@ absl::Status RocksStore::ScanReverse(
     if (!visit(ToView(it->key()), ToView(it->value()))) break;
   }
   return ToStatus(it->status(), AtKey(family, end));
+}
+
+absl::Status RocksStore::Compact(Family family, absl::string_view begin,
+                                 absl::string_view end) {
+  // A log file lives as long as any family has unflushed writes in it, and
+  // holds what was deleted.
+  const std::vector<rocksdb::ColumnFamilyHandle*> all(
+      database_->families.begin(), database_->families.end());
+  FAULTLINE_RETURN_IF_ERROR(
+      ToStatus(database_->db->Flush(rocksdb::FlushOptions(), all), "flush"));
+  const rocksdb::Slice first = ToSlice(begin);
+  const rocksdb::Slice bound = ToSlice(end);
+  rocksdb::CompactRangeOptions options;
+  // Appends go on, and other compactions with them.
+  options.exclusive_manual_compaction = false;
+  return ToStatus(
+      database_->db->CompactRange(options, database_->handle(family), &first,
+                                  end.empty() ? nullptr : &bound),
+      absl::StrCat("compaction of ", FamilyName(family)));
+}
+
+absl::Status RocksStore::Checkpoint(const std::string& path) const {
+  rocksdb::Checkpoint* made = nullptr;
+  FAULTLINE_RETURN_IF_ERROR(ToStatus(
+      rocksdb::Checkpoint::Create(database_->db.get(), &made), "checkpoint"));
+  const std::unique_ptr<rocksdb::Checkpoint> checkpoint(made);
+  return ToStatus(checkpoint->CreateCheckpoint(path),
+                  absl::StrCat("checkpoint ", path));
 }
 
 }  // namespace faultline::store

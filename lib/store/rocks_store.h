@@ -47,6 +47,9 @@ class RocksStore : public KeyValueStore {
       Family family, absl::string_view begin, absl::string_view end,
       const std::function<bool(absl::string_view key, absl::string_view value)>&
           visit) const override;
+  absl::Status Compact(Family family, absl::string_view begin,
+                       absl::string_view end) override;
+  absl::Status Checkpoint(const std::string& path) const override;
 
  private:
   struct Database;  // keeps RocksDB's headers out of here

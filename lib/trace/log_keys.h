@@ -17,14 +17,29 @@
 //   ids     text(project) 'o' text(trace_id) text(evaluator)
 //   ids     text(project) 'a' text(trace_id) text(annotator) text(failure_mode)
 //             -> Known, of the latest such record
+//   ids     text(project) 'j' text(trace_id) number(sequence)
+//             -> nothing; an outcome or annotation of the trace that a later
+//                one took the place of
 //   ids     text(project) 'e' text(trace_id) number(sequence)
 //             -> nothing; a record of the trace that a replacement took the
 //                place of
 //   pieces  text(project) text(trace_id) text(id)
 //             -> Piece
 //
-// A record and its id are written in one batch.
+//   meta    text("log") text(project) text("bytes")
+//             -> number, the bytes of all records that are about a trace
+//   meta    text("log") text(project) text("first")
+//             -> number; records below it may be missing, later ones may not
+//
+// A record, its id and the sum of the bytes are written in one batch.
 namespace faultline::trace {
+
+// Kinds of ids.
+inline constexpr char kTraceId = 't';
+inline constexpr char kOutcomeId = 'o';
+inline constexpr char kAnnotationId = 'a';
+inline constexpr char kEarlierVersion = 'e';
+inline constexpr char kEarlierJudgement = 'j';
 
 std::string ProjectPrefix(absl::string_view project);
 
@@ -33,12 +48,16 @@ std::string LogKey(absl::string_view project, uint64_t sequence);
 std::string IdKey(absl::string_view project, char kind,
                   std::initializer_list<absl::string_view> id);
 
-// Of a record that a replacement took the place of.
-std::string EarlierKey(absl::string_view project, absl::string_view trace_id,
-                       uint64_t sequence);
+// Of a record that a later one took the place of. `kind`: kEarlierVersion or
+// kEarlierJudgement.
+std::string EarlierKey(absl::string_view project, char kind,
+                       absl::string_view trace_id, uint64_t sequence);
 
 // Of all pieces of a run.
 std::string PiecePrefix(absl::string_view project, absl::string_view trace_id);
+// A fact about a project.
+std::string MetaKey(absl::string_view project, absl::string_view fact);
+
 std::string PieceKey(absl::string_view project, absl::string_view trace_id,
                      absl::string_view id);
 
@@ -46,8 +65,12 @@ std::string PieceKey(absl::string_view project, absl::string_view trace_id,
 struct Known {
   uint64_t sequence = 0;
   uint64_t digest = 0;  // of its content; 0: of a trace, whose id is enough
+  // Of a trace or its replacement; 0: not recorded.
+  uint32_t receive_seconds = 0;  // Unix time
+  uint32_t bytes = 0;            // as stored
 
-  // number(sequence), and number(digest) where it is not 0.
+  // number(sequence); number(digest) where it or what follows is not 0;
+  // number(receive_seconds * 2^32 + bytes) where it is not 0.
   std::string Encode() const;
   // DATA_LOSS where it is none.
   static absl::StatusOr<Known> Decode(absl::string_view value);

@@ -22,6 +22,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/store/ordered_key.h"
 #include "lib/trace/log_keys.h"
+#include "lib/trace/run_removal.h"
 
 namespace faultline::trace {
 namespace {
@@ -30,8 +31,12 @@ using ::faultline::store::Family;
 using ::faultline::store::WriteBatch;
 
 constexpr int64_t kRetryMilliseconds = 200;
+constexpr char kBytesFact[] = "bytes";
+constexpr char kFirstFact[] = "first";
 // What a project may commit in one turn, while others wait.
 constexpr size_t kTurnBytes = 64 << 10;
+// Runs that one commit removes.
+constexpr size_t kMaxRemovals = 128;
 
 // Equal for equal content, whatever the order of its maps. Never 0.
 uint64_t Digest(const google::protobuf::MessageLite& message) {
@@ -51,6 +56,56 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
   timestamp->set_nanos(static_cast<int32_t>(
       absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
 }
+
+std::string EncodeNumber(uint64_t number) {
+  std::string value;
+  store::AppendNumber(number, &value);
+  return value;
+}
+
+// Id of the run that a record is about; empty where it is about none.
+absl::string_view TraceIdOf(const v1::LogRecord& record) {
+  switch (record.payload_case()) {
+    case v1::LogRecord::kTrace:
+      return record.trace().trace_id();
+    case v1::LogRecord::kReplacement:
+      return record.replacement().trace_id();
+    case v1::LogRecord::kOutcome:
+      return record.outcome().trace_id();
+    case v1::LogRecord::kAnnotation:
+      return record.annotation().trace_id();
+    case v1::LogRecord::kReview:
+    case v1::LogRecord::kConfig:
+    case v1::LogRecord::kDeletion:
+    case v1::LogRecord::kTombstone:
+    case v1::LogRecord::PAYLOAD_NOT_SET:
+      break;
+  }
+  return "";
+}
+
+bool IsRun(const v1::LogRecord& record) {
+  return record.has_trace() || record.has_replacement();
+}
+
+// Where a project's log stands.
+struct Extent {
+  uint64_t first = 1;  // records below it may be missing
+  uint64_t last = 0;   // highest durable sequence
+  uint64_t bytes = 0;  // of all records that are about a trace
+};
+
+// Runs on their way out of the log. Belongs to the caller of Delete.
+struct Removal {
+  struct Run {
+    uint64_t sequence;
+    std::string trace_id;
+  };
+  std::vector<Run> runs;
+  v1::DeletionReason reason = v1::DELETION_REASON_UNSPECIFIED;
+  absl::StatusOr<TraceLog::Deleted> result;
+  absl::Notification settled;
+};
 
 // A record on its way into the log.
 struct Entry {
@@ -84,24 +139,25 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
   record.clear_receive_time();
   switch (record.payload_case()) {
     case v1::LogRecord::kTrace:
-      entry.id_key = IdKey(project, 't', {record.trace().trace_id()});
+      entry.id_key = IdKey(project, kTraceId, {record.trace().trace_id()});
       break;
     case v1::LogRecord::kOutcome:
-      entry.id_key = IdKey(project, 'o',
+      entry.id_key = IdKey(project, kOutcomeId,
                            {record.outcome().trace_id(),
                             record.outcome().evaluation().evaluator()});
       entry.digest = Digest(record.outcome());
       break;
     case v1::LogRecord::kAnnotation: {
       const v1::Annotation& annotation = record.annotation().annotation();
-      entry.id_key = IdKey(project, 'a',
+      entry.id_key = IdKey(project, kAnnotationId,
                            {record.annotation().trace_id(),
                             annotation.annotator(), annotation.failure_mode()});
       entry.digest = Digest(record.annotation());
       break;
     }
     case v1::LogRecord::kReplacement:
-      entry.id_key = IdKey(project, 't', {record.replacement().trace_id()});
+      entry.id_key =
+          IdKey(project, kTraceId, {record.replacement().trace_id()});
       entry.digest = Digest(record.replacement());
       break;
     case v1::LogRecord::kReview:
@@ -131,11 +187,11 @@ class StoreTraceLog : public TraceLog {
  public:
   StoreTraceLog(const Options& options, store::KeyValueStore* store,
                 const base::Clock* clock,
-                absl::btree_map<std::string, uint64_t> last)
+                absl::btree_map<std::string, Extent> extents)
       : options_(options),
         store_(store),
         clock_(clock),
-        last_(std::move(last)),
+        extents_(std::move(extents)),
         committer_([this] { CommitUntilStopped(); }) {}
 
   ~StoreTraceLog() override {
@@ -162,15 +218,16 @@ class StoreTraceLog : public TraceLog {
   std::vector<std::string> Projects() const override {
     absl::MutexLock lock(&mutex_);
     std::vector<std::string> projects;
-    projects.reserve(last_.size());
-    for (const auto& [project, last] : last_) projects.push_back(project);
+    projects.reserve(extents_.size());
+    for (const auto& [project, extent] : extents_) projects.push_back(project);
     return projects;
   }
 
   uint64_t LastSequence(absl::string_view project) const override {
-    absl::MutexLock lock(&mutex_);
-    const auto it = last_.find(project);
-    return it == last_.end() ? 0 : it->second;
+    return ExtentOf(project).last;
+  }
+  uint64_t StoredBytes(absl::string_view project) const override {
+    return ExtentOf(project).bytes;
   }
 
   absl::Status Scan(
@@ -187,15 +244,23 @@ class StoreTraceLog : public TraceLog {
   absl::Status ScanPieces(
       const std::function<void(absl::string_view project, const v1::Piece&)>&
           visit) const override;
+  absl::StatusOr<std::vector<Stored>> ListRuns(
+      absl::string_view project) const override;
+  absl::StatusOr<Deleted> Delete(absl::string_view project,
+                                 std::vector<uint64_t> sequences,
+                                 v1::DeletionReason reason) override;
+  absl::Status Trim(absl::string_view project, uint64_t last) override;
+  absl::Status Compact(absl::string_view project) override;
 
  private:
-  // What one call appends, stages or drops, and what became of it. Only one of
-  // the three is not empty.
+  // What one call appends, stages, drops or removes, and what became of it.
+  // Only one of the four is there.
   struct Call {
     std::string project;
     std::vector<Entry> entries;
     std::vector<PieceEntry> pieces;
     std::vector<std::string> drops;  // keys of pieces
+    Removal* removal = nullptr;      // in the place of `done` and `appended`
     size_t bytes = 0;
     absl::Time receive_time;
     Done done;
@@ -232,6 +297,8 @@ class StoreTraceLog : public TraceLog {
     absl::flat_hash_map<absl::string_view, Id> ids;         // by key
     absl::flat_hash_map<absl::string_view, bool> staged;    // by piece key
     absl::flat_hash_map<absl::string_view, uint64_t> last;  // by project
+    // Bytes added, by project.
+    absl::flat_hash_map<absl::string_view, int64_t> bytes;
   };
 
   absl::Status CheckRoom(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -245,8 +312,13 @@ class StoreTraceLog : public TraceLog {
   absl::Status LookUp(const std::vector<Call>& group, Changes* changes) const;
   void AddRecords(Call* call, Changes* changes) const;
   static void AddPieces(Call* call, Changes* changes);
+  // Writes the changes, synced, and only then moves the extents.
+  absl::Status Write(Changes* changes) ABSL_LOCKS_EXCLUDED(mutex_);
+  void CommitRemoval(const Call& call);
+  absl::StatusOr<v1::LogRecord> Remove(const Call& call, Deleted* deleted);
   absl::Status Repair();
   void Observe(std::vector<Call>* group);
+  Extent ExtentOf(absl::string_view project) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
   store::KeyValueStore* const store_;
@@ -259,8 +331,9 @@ class StoreTraceLog : public TraceLog {
   std::deque<Queue*> turns_ ABSL_GUARDED_BY(mutex_);  // those with calls
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  // Highest durable sequence; written by the committer alone.
-  absl::btree_map<std::string, uint64_t> last_ ABSL_GUARDED_BY(mutex_);
+  // `last` and `bytes` are written by the committer alone.
+  absl::btree_map<std::string, Extent> extents_ ABSL_GUARDED_BY(mutex_);
+  absl::Mutex trim_mutex_;  // held during a Trim: one at a time
 
   // Takes back the last commit, where it failed: the store may hold it all the
   // same. Used by the committer alone.
@@ -349,17 +422,28 @@ void StoreTraceLog::Enqueue(Call call) {
   queue.calls.push_back(std::move(call));
 }
 
+Extent StoreTraceLog::ExtentOf(absl::string_view project) const {
+  absl::MutexLock lock(&mutex_);
+  const auto it = extents_.find(project);
+  return it == extents_.end() ? Extent() : it->second;
+}
+
 void StoreTraceLog::CommitUntilStopped() {
   while (true) {
     std::vector<Call> group = NextGroup();
     if (group.empty()) break;
-    const absl::Status status = Commit(&group);
+    const bool removes = group.front().removal != nullptr;
+    const absl::Status status = removes ? absl::OkStatus() : Commit(&group);
     {
       absl::MutexLock lock(&mutex_);
       for (const Call& call : group) {
         queues_[call.project].pending_bytes -= call.bytes;
         pending_bytes_ -= call.bytes;
       }
+    }
+    if (removes) {
+      CommitRemoval(group.front());
+      continue;
     }
     if (status.ok()) Observe(&group);
     for (Call& call : group) {
@@ -396,7 +480,8 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
     bytes += next.bytes;
     const bool full = records > options_.max_commit_records ||
                       bytes > options_.max_commit_bytes;
-    if (full && !group.empty()) break;
+    const bool removes = next.removal != nullptr;
+    if ((full || removes) && !group.empty()) break;
     queue->credit -= next.bytes;
     group.push_back(std::move(next));
     queue->calls.pop_front();
@@ -404,6 +489,7 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
       queue->credit = 0;
       turns_.pop_front();
     }
+    if (removes) break;  // it is a commit of its own
   }
   return group;
 }
@@ -421,16 +507,29 @@ absl::Status StoreTraceLog::Commit(std::vector<Call>* group) {
       changes.staged[key] = false;
     }
   }
-  if (changes.apply.empty()) return absl::OkStatus();
+  return Write(&changes);
+}
 
-  absl::Status status = store_->Write(changes.apply, /*sync=*/true);
+absl::Status StoreTraceLog::Write(Changes* changes) {
+  if (changes->apply.empty()) return absl::OkStatus();
+  for (const auto& [project, added] : changes->bytes) {
+    const uint64_t old = ExtentOf(project).bytes;
+    const std::string key = MetaKey(project, kBytesFact);
+    changes->apply.Put(Family::kMeta, key,
+                       EncodeNumber(old + static_cast<uint64_t>(added)));
+    changes->undo.Put(Family::kMeta, key, EncodeNumber(old));
+  }
+  absl::Status status = store_->Write(changes->apply, /*sync=*/true);
   if (!status.ok()) {
-    repair_ = std::move(changes.undo);
+    repair_ = std::move(changes->undo);
     return status;
   }
   absl::MutexLock lock(&mutex_);
-  for (const auto& [project, sequence] : changes.last) {
-    if (sequence > 0) last_[project] = sequence;
+  for (const auto& [project, sequence] : changes->last) {
+    if (sequence > 0) extents_[project].last = sequence;
+  }
+  for (const auto& [project, added] : changes->bytes) {
+    extents_[project].bytes += static_cast<uint64_t>(added);
   }
   return absl::OkStatus();
 }
@@ -477,6 +576,10 @@ void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
   std::string value;
   for (Entry& entry : call->entries) {
     const uint64_t sequence = last_it->second + 1;
+    header.set_sequence(sequence);
+    // Messages are concatenated to be merged: this is the whole record.
+    header.SerializeToString(&value);
+    value += entry.payload;
     if (!entry.id_key.empty()) {
       auto& [known, changed] = changes->ids[entry.id_key];
       if (entry.IsDuplicateOf(known)) {
@@ -495,20 +598,23 @@ void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
           changes->undo.Delete(Family::kIds, entry.id_key);
         }
       }
-      if (entry.record.has_replacement()) {
-        const std::string earlier =
-            EarlierKey(call->project, entry.record.replacement().trace_id(),
-                       known.sequence);
+      if (known.sequence != 0) {
+        const std::string earlier = EarlierKey(
+            call->project,
+            IsRun(entry.record) ? kEarlierVersion : kEarlierJudgement,
+            TraceIdOf(entry.record), known.sequence);
         changes->apply.Put(Family::kIds, earlier, "");
         changes->undo.Delete(Family::kIds, earlier);
       }
       known = {.sequence = sequence, .digest = entry.digest};
+      if (IsRun(entry.record)) {
+        known.receive_seconds = static_cast<uint32_t>(
+            std::max<int64_t>(header.receive_time().seconds(), 0));
+        known.bytes = static_cast<uint32_t>(value.size());
+      }
       changes->apply.Put(Family::kIds, entry.id_key, known.Encode());
+      changes->bytes[call->project] += static_cast<int64_t>(value.size());
     }
-    header.set_sequence(sequence);
-    // Messages are concatenated to be merged: this is the whole record.
-    header.SerializeToString(&value);
-    value += entry.payload;
     const std::string log_key = LogKey(call->project, sequence);
     changes->apply.Put(Family::kLog, log_key, value);
     changes->undo.Delete(Family::kLog, log_key);
@@ -570,8 +676,9 @@ absl::Status ParseRecord(absl::string_view project, uint64_t sequence,
 absl::Status StoreTraceLog::Scan(
     absl::string_view project, uint64_t first, uint64_t last,
     const std::function<bool(const v1::LogRecord&)>& visit) const {
+  const Extent extent = ExtentOf(project);
   uint64_t expected = std::max<uint64_t>(first, 1);
-  last = std::min(last, LastSequence(project));
+  last = std::min(last, extent.last);
   if (expected > last) return absl::OkStatus();
 
   const size_t prefix_size = ProjectPrefix(project).size();
@@ -583,9 +690,11 @@ absl::Status StoreTraceLog::Scan(
       [&](absl::string_view key, absl::string_view value) {
         key.remove_prefix(prefix_size);
         uint64_t sequence = 0;
-        if (!store::ConsumeNumber(&key, &sequence) || sequence != expected) {
+        if (!store::ConsumeNumber(&key, &sequence) ||
+            sequence > std::max(expected, extent.first)) {
           return false;
         }
+        expected = sequence;
         fault = ParseRecord(project, sequence, value, &record);
         if (!fault.ok()) return false;
         ++expected;
@@ -593,6 +702,7 @@ absl::Status StoreTraceLog::Scan(
         return !stopped;
       }));
   FAULTLINE_RETURN_IF_ERROR(fault);
+  expected = std::max(expected, extent.first);
   if (!stopped && expected <= last) {
     return absl::DataLossError(absl::StrCat("trace log: record ", expected,
                                             " of project ", project,
@@ -612,6 +722,10 @@ absl::StatusOr<v1::LogRecord> StoreTraceLog::Read(absl::string_view project,
       store_->Get(Family::kLog, LogKey(project, sequence)));
   v1::LogRecord record;
   FAULTLINE_RETURN_IF_ERROR(ParseRecord(project, sequence, value, &record));
+  if (record.has_tombstone()) {
+    return absl::NotFoundError(absl::StrCat("record ", sequence, " of project ",
+                                            project, " was deleted"));
+  }
   return record;
 }
 
@@ -625,7 +739,8 @@ absl::StatusOr<uint64_t> StoreTraceLog::FindTrace(
   // Read before the id: one beyond it belongs to a commit that is under way or
   // has failed.
   const uint64_t last = LastSequence(project);
-  const auto value = store_->Get(Family::kIds, IdKey(project, 't', {trace_id}));
+  const auto value =
+      store_->Get(Family::kIds, IdKey(project, kTraceId, {trace_id}));
   if (absl::IsNotFound(value.status())) return NoTrace(project, trace_id);
   FAULTLINE_RETURN_IF_ERROR(value.status());
   FAULTLINE_ASSIGN_OR_RETURN(const Known known, Known::Decode(*value));
@@ -640,7 +755,7 @@ absl::StatusOr<std::vector<uint64_t>> StoreTraceLog::FindVersions(
     absl::string_view project, absl::string_view trace_id) const {
   const uint64_t last = LastSequence(project);
   std::vector<uint64_t> versions;
-  const std::string prefix = IdKey(project, 'e', {trace_id});
+  const std::string prefix = IdKey(project, kEarlierVersion, {trace_id});
   bool well_formed = true;
   FAULTLINE_RETURN_IF_ERROR(store_->Scan(
       Family::kIds, prefix, store::PrefixEnd(prefix),
@@ -650,7 +765,8 @@ absl::StatusOr<std::vector<uint64_t>> StoreTraceLog::FindVersions(
         return well_formed;
       }));
   if (!well_formed) return absl::DataLossError("trace log: a key is malformed");
-  const auto value = store_->Get(Family::kIds, IdKey(project, 't', {trace_id}));
+  const auto value =
+      store_->Get(Family::kIds, IdKey(project, kTraceId, {trace_id}));
   if (value.ok()) {
     FAULTLINE_ASSIGN_OR_RETURN(const Known known, Known::Decode(*value));
     versions.push_back(known.sequence);
@@ -705,10 +821,183 @@ absl::Status StoreTraceLog::ScanPieces(
   return fault;
 }
 
-// The projects of the log with their last sequences: two seeks for each.
-absl::StatusOr<absl::btree_map<std::string, uint64_t>> LastSequences(
+absl::StatusOr<std::vector<TraceLog::Stored>> StoreTraceLog::ListRuns(
+    absl::string_view project) const {
+  const uint64_t last = LastSequence(project);
+  std::vector<Stored> runs;
+  absl::Status fault;
+  std::string prefix = ProjectPrefix(project);
+  prefix.push_back(kTraceId);
+  FAULTLINE_RETURN_IF_ERROR(store_->Scan(
+      Family::kIds, prefix, store::PrefixEnd(prefix),
+      [&](absl::string_view, absl::string_view value) {
+        const absl::StatusOr<Known> known = Known::Decode(value);
+        fault = known.status();
+        if (fault.ok() && known->sequence <= last) {
+          runs.push_back({known->sequence,
+                          absl::FromUnixSeconds(known->receive_seconds),
+                          known->bytes});
+        }
+        return fault.ok();
+      }));
+  FAULTLINE_RETURN_IF_ERROR(fault);
+  std::sort(runs.begin(), runs.end(), [](const Stored& a, const Stored& b) {
+    return a.sequence < b.sequence;
+  });
+  return runs;
+}
+
+absl::StatusOr<TraceLog::Deleted> StoreTraceLog::Delete(
+    absl::string_view project, std::vector<uint64_t> sequences,
+    v1::DeletionReason reason) {
+  std::sort(sequences.begin(), sequences.end());
+  sequences.erase(std::unique(sequences.begin(), sequences.end()),
+                  sequences.end());
+  Deleted deleted;
+  auto next = sequences.begin();
+  while (next != sequences.end()) {
+    Removal removal;
+    removal.reason = reason;
+    Call call;
+    call.project = std::string(project);
+    call.removal = &removal;
+    // Read here, so that the committer finds them in memory.
+    for (; next != sequences.end() && removal.runs.size() < kMaxRemovals &&
+           call.bytes < options_.max_commit_bytes;
+         ++next) {
+      const absl::StatusOr<v1::LogRecord> record = Read(project, *next);
+      if (absl::IsNotFound(record.status())) continue;
+      FAULTLINE_RETURN_IF_ERROR(record.status());
+      if (!IsRun(*record)) continue;
+      call.bytes += record->ByteSizeLong();
+      removal.runs.push_back({*next, std::string(TraceIdOf(*record))});
+    }
+    if (removal.runs.empty()) break;
+    Enqueue(std::move(call));
+    removal.settled.WaitForNotification();
+    FAULTLINE_ASSIGN_OR_RETURN(const Deleted part, std::move(removal.result));
+    deleted.runs += part.runs;
+    deleted.outcomes += part.outcomes;
+    deleted.annotations += part.annotations;
+    deleted.bytes += part.bytes;
+  }
+  return deleted;
+}
+
+void StoreTraceLog::CommitRemoval(const Call& call) {
+  Deleted deleted;
+  absl::StatusOr<v1::LogRecord> record = Remove(call, &deleted);
+  if (!record.ok()) {
+    call.removal->result = record.status();
+  } else {
+    if (observer_ && deleted.runs > 0) {
+      std::vector<v1::LogRecord> records(1);
+      records[0] = *std::move(record);
+      observer_(call.project, std::move(records));
+    }
+    call.removal->result = deleted;
+  }
+  call.removal->settled.Notify();  // and with it, the removal may be gone
+}
+
+absl::StatusOr<v1::LogRecord> StoreTraceLog::Remove(const Call& call,
+                                                    Deleted* deleted) {
+  FAULTLINE_RETURN_IF_ERROR(Repair());
+  RunRemoval removal(store_, call.project, call.removal->reason);
+  for (const Removal::Run& run : call.removal->runs) {
+    FAULTLINE_RETURN_IF_ERROR(removal.Add(run.sequence, run.trace_id));
+  }
+  v1::LogRecord record;
+  if (removal.runs() == 0) return record;
+  const uint64_t sequence = LastSequence(call.project) + 1;
+  record.set_sequence(sequence);
+  SetTime(call.receive_time, record.mutable_receive_time());
+  record.mutable_deletion()->set_reason(call.removal->reason);
+  record.mutable_deletion()->mutable_sequences()->Add(
+      removal.sequences().begin(), removal.sequences().end());
+
+  Changes changes;
+  changes.apply = std::move(removal.apply());
+  changes.undo = std::move(removal.undo());
+  const std::string key = LogKey(call.project, sequence);
+  changes.apply.Put(Family::kLog, key, record.SerializeAsString());
+  changes.undo.Delete(Family::kLog, key);
+  changes.last[call.project] = sequence;
+  changes.bytes[call.project] = -static_cast<int64_t>(removal.bytes());
+  FAULTLINE_RETURN_IF_ERROR(Write(&changes));
+  *deleted = {.runs = removal.runs(),
+              .outcomes = removal.outcomes(),
+              .annotations = removal.annotations(),
+              .bytes = removal.bytes()};
+  return record;
+}
+
+absl::Status StoreTraceLog::Trim(absl::string_view project, uint64_t last) {
+  absl::MutexLock trim_lock(&trim_mutex_);
+  const uint64_t durable = LastSequence(project);
+  if (durable == 0) return absl::OkStatus();
+  // The last record stays: the next sequence is known by it.
+  last = std::min(last, durable - 1);
+
+  uint64_t first = last + 1;
+  uint64_t config = 0;  // the latest that was visited
+  std::vector<uint64_t> spent;
+  FAULTLINE_RETURN_IF_ERROR(
+      Scan(project, 1, last, [&](const v1::LogRecord& record) {
+        if (IsRun(record)) {
+          first = record.sequence();
+          return false;
+        }
+        if (record.has_config()) {
+          if (config != 0) spent.push_back(config);
+          config = record.sequence();
+        } else if (TraceIdOf(record).empty()) {
+          spent.push_back(record.sequence());
+        }
+        return true;
+      }));
+  if (spent.empty()) return absl::OkStatus();
+  WriteBatch batch;
+  batch.Put(Family::kMeta, MetaKey(project, kFirstFact), EncodeNumber(first));
+  for (const uint64_t sequence : spent) {
+    batch.Delete(Family::kLog, LogKey(project, sequence));
+  }
+  FAULTLINE_RETURN_IF_ERROR(store_->Write(batch, /*sync=*/true));
+  absl::MutexLock lock(&mutex_);
+  extents_[project].first = first;
+  return absl::OkStatus();
+}
+
+absl::Status StoreTraceLog::Compact(absl::string_view project) {
+  const std::string prefix = ProjectPrefix(project);
+  const std::string end = store::PrefixEnd(prefix);
+  for (const Family family : {Family::kLog, Family::kIds, Family::kPieces}) {
+    FAULTLINE_RETURN_IF_ERROR(store_->Compact(family, prefix, end));
+  }
+  return absl::OkStatus();
+}
+
+// A fact of a project; nothing where it is not recorded.
+absl::StatusOr<std::optional<uint64_t>> ReadFact(
+    const store::KeyValueStore& store, absl::string_view project,
+    absl::string_view fact) {
+  const auto value = store.Get(Family::kMeta, MetaKey(project, fact));
+  if (absl::IsNotFound(value.status())) return std::nullopt;
+  FAULTLINE_RETURN_IF_ERROR(value.status());
+  absl::string_view rest = *value;
+  uint64_t number = 0;
+  if (!store::ConsumeNumber(&rest, &number)) {
+    return absl::DataLossError(absl::StrCat("trace log: the fact `", fact,
+                                            "` of project ", project,
+                                            " is malformed"));
+  }
+  return number;
+}
+
+// The projects of the log with their extents: a few seeks for each.
+absl::StatusOr<absl::btree_map<std::string, Extent>> ReadExtents(
     const store::KeyValueStore& store) {
-  absl::btree_map<std::string, uint64_t> last;
+  absl::btree_map<std::string, Extent> extents;
   std::string begin;
   while (true) {
     std::string project;
@@ -720,18 +1009,34 @@ absl::StatusOr<absl::btree_map<std::string, uint64_t>> LastSequences(
           well_formed = store::ConsumeText(&key, &project);
           return false;
         }));
-    if (!found) return last;
+    if (!found) return extents;
+    Extent& extent = extents[project];
     const std::string prefix = ProjectPrefix(project);
     const std::string end = store::PrefixEnd(prefix);
     FAULTLINE_RETURN_IF_ERROR(store.ScanReverse(
         Family::kLog, prefix, end,
         [&](absl::string_view key, absl::string_view) {
           key.remove_prefix(prefix.size());
-          well_formed &= store::ConsumeNumber(&key, &last[project]);
+          well_formed &= store::ConsumeNumber(&key, &extent.last);
           return false;
         }));
     if (!well_formed) {
       return absl::DataLossError("trace log: a key is malformed");
+    }
+    FAULTLINE_ASSIGN_OR_RETURN(const auto first,
+                               ReadFact(store, project, kFirstFact));
+    extent.first = first.value_or(1);
+    FAULTLINE_ASSIGN_OR_RETURN(const auto bytes,
+                               ReadFact(store, project, kBytesFact));
+    if (bytes.has_value()) {
+      extent.bytes = *bytes;
+    } else {  // written before bytes were counted
+      FAULTLINE_RETURN_IF_ERROR(
+          store.Scan(Family::kLog, prefix, end,
+                     [&extent](absl::string_view, absl::string_view value) {
+                       extent.bytes += value.size();
+                       return true;
+                     }));
     }
     begin = end;
   }
@@ -761,9 +1066,9 @@ absl::StatusOr<std::unique_ptr<TraceLog>> TraceLog::Create(
         "trace log: max_commit_records, max_commit_bytes and "
         "max_pending_bytes must be positive");
   }
-  FAULTLINE_ASSIGN_OR_RETURN(auto last, LastSequences(*store));
-  return std::unique_ptr<TraceLog>(
-      std::make_unique<StoreTraceLog>(options, store, clock, std::move(last)));
+  FAULTLINE_ASSIGN_OR_RETURN(auto extents, ReadExtents(*store));
+  return std::unique_ptr<TraceLog>(std::make_unique<StoreTraceLog>(
+      options, store, clock, std::move(extents)));
 }
 
 absl::StatusOr<std::vector<TraceLog::Appended>> TraceLog::AppendAndWait(

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/base/clock.h"
 #include "lib/store/key_value_store.h"
@@ -51,6 +52,21 @@ class TraceLog {
     bool duplicate = false;
   };
 
+  // A stored run, as its last version.
+  struct Stored {
+    uint64_t sequence = 0;
+    absl::Time receive_time;  // to the second
+    uint32_t bytes = 0;
+  };
+
+  // What Delete removed.
+  struct Deleted {
+    uint64_t runs = 0;
+    uint64_t outcomes = 0;
+    uint64_t annotations = 0;
+    uint64_t bytes = 0;  // of all these, earlier versions included
+  };
+
   // A record as given to an observer: durable, with sequence and receive time.
   using Observer = std::function<void(absl::string_view project,
                                       std::vector<v1::LogRecord> records)>;
@@ -77,8 +93,7 @@ class TraceLog {
   // it is a duplicate where it equals the replacement before it. Where it
   // returns an error it does not call `done`: UNAVAILABLE where the project has
   // as many bytes pending as max_pending_bytes leaves free, INVALID_ARGUMENT
-  // where a record has no
-  // payload.
+  // where a record has no payload.
   virtual absl::Status Append(absl::string_view project,
                               std::vector<v1::LogRecord> records,
                               Done done) = 0;
@@ -109,14 +124,17 @@ class TraceLog {
   // Highest durable sequence; 0: none.
   virtual uint64_t LastSequence(absl::string_view project) const = 0;
 
+  // Bytes of the stored records that are about a trace, as serialised.
+  virtual uint64_t StoredBytes(absl::string_view project) const = 0;
+
   // Calls `visit` for the durable records with first <= sequence <= last,
   // ascending, until it returns false. DATA_LOSS where a record cannot be
-  // parsed or a sequence is missing.
+  // parsed or a sequence is missing that was not trimmed.
   virtual absl::Status Scan(
       absl::string_view project, uint64_t first, uint64_t last,
       const std::function<bool(const v1::LogRecord&)>& visit) const = 0;
 
-  // One record. NOT_FOUND where there is none.
+  // One record. NOT_FOUND where there is none, or a tombstone.
   virtual absl::StatusOr<v1::LogRecord> Read(absl::string_view project,
                                              uint64_t sequence) const = 0;
 
@@ -138,6 +156,29 @@ class TraceLog {
   virtual absl::Status ScanPieces(
       const std::function<void(absl::string_view project, const v1::Piece&)>&
           visit) const = 0;
+
+  // Every stored run, ascending by sequence: one scan of the ids.
+  virtual absl::StatusOr<std::vector<Stored>> ListRuns(
+      absl::string_view project) const = 0;
+
+  // Removes the runs whose last versions are at `sequences`, with all versions,
+  // outcomes, annotations and staged pieces of them, for good; other sequences
+  // are left out. A run goes whole, in one commit with the record that says so;
+  // many runs take several commits. Their ids may be used again. Waits; not
+  // from an observer or a `Done`. What was removed before an error is removed.
+  virtual absl::StatusOr<Deleted> Delete(absl::string_view project,
+                                         std::vector<uint64_t> sequences,
+                                         v1::DeletionReason reason) = 0;
+
+  // Removes what is spent at the head of the log, up to the first stored run
+  // and at most to `last`: tombstones, deletions, reviews, and settings that
+  // later ones there replace. Nobody may need these any more. The last record
+  // always stays.
+  virtual absl::Status Trim(absl::string_view project, uint64_t last) = 0;
+
+  // Gives the space of what was removed back to the file system, and holds its
+  // bytes nowhere any more. Takes long; everything else goes on meanwhile.
+  virtual absl::Status Compact(absl::string_view project) = 0;
 };
 
 }  // namespace faultline::trace

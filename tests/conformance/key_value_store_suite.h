@@ -190,6 +190,21 @@ TEST_P(KeyValueStoreSuite, AScanSeesOneSnapshotAndItsVisitorMayUseTheStore) {
   EXPECT_THAT(values, ::testing::ElementsAre("old", "old", "old"));
 }
 
+TEST_P(KeyValueStoreSuite, CompactionKeepsWhatIsLiveAndNothingElse) {
+  for (const char* key : {"a", "b", "c", "d"}) Put(Family::kLog, key, "old");
+  WriteBatch batch;
+  batch.Put(Family::kLog, "b", "new");
+  batch.Delete(Family::kLog, "c");
+  ASSERT_OK(store_->Write(batch, /*sync=*/true));
+  ASSERT_OK(store_->Compact(Family::kLog, "a", "d"));
+  ASSERT_OK(store_->Compact(Family::kLog, "", ""));
+  ASSERT_OK(store_->Compact(Family::kMeta, "x", ""));
+  using ::testing::Pair;
+  EXPECT_THAT(Scan("", ""),
+              ::testing::ElementsAre(Pair("a", "old"), Pair("b", "new"),
+                                     Pair("d", "old")));
+}
+
 // Two keys always move together; a reader must never see them apart.
 TEST_P(KeyValueStoreSuite, ReadersSeeBatchesWholeWhileAnotherThreadWrites) {
   constexpr int kRounds = 300;

@@ -132,4 +132,14 @@ absl::Status FaultStore::ScanReverse(
   return base_->ScanReverse(family, begin, end, visit);
 }
 
+absl::Status FaultStore::Compact(store::Family family, absl::string_view begin,
+                                 absl::string_view end) {
+  return base_->Compact(family, begin, end);
+}
+
+absl::Status FaultStore::Checkpoint(const std::string& path) const {
+  FAULTLINE_RETURN_IF_ERROR(Read());
+  return base_->Checkpoint(path);
+}
+
 }  // namespace faultline::fakes

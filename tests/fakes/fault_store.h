@@ -60,6 +60,9 @@ class FaultStore : public store::KeyValueStore {
       store::Family family, absl::string_view begin, absl::string_view end,
       const std::function<bool(absl::string_view key, absl::string_view value)>&
           visit) const override;
+  absl::Status Compact(store::Family family, absl::string_view begin,
+                       absl::string_view end) override;
+  absl::Status Checkpoint(const std::string& path) const override;
 
  private:
   struct Order {

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/random.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
 
@@ -34,6 +36,28 @@ class RocksStoreTest : public ::testing::Test {
   void CopyWhileOpen(const std::string& to) {
     std::filesystem::copy(path_, to, std::filesystem::copy_options::recursive);
     std::filesystem::remove(to + "/LOCK");
+  }
+
+  // Bytes of all files.
+  uint64_t DirectoryBytes() const {
+    uint64_t bytes = 0;
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(path_)) {
+      if (entry.is_regular_file()) bytes += entry.file_size();
+    }
+    return bytes;
+  }
+
+  // Whether any file holds `text`.
+  bool AnyFileHolds(const std::string& text) const {
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(path_)) {
+      std::ifstream file(entry.path(), std::ios::binary);
+      const std::string bytes((std::istreambuf_iterator<char>(file)),
+                              std::istreambuf_iterator<char>());
+      if (bytes.find(text) != std::string::npos) return true;
+    }
+    return false;
   }
 
   // The write-ahead log that has bytes in it.
@@ -72,6 +96,46 @@ TEST_F(RocksStoreTest, ASyncedWriteOutlivesAKill) {
   ASSERT_OK_AND_ASSIGN(const std::string value,
                        reopened->Get(Family::kLog, "key"));
   EXPECT_EQ(value, "value");
+}
+
+TEST_F(RocksStoreTest, CompactionGivesBackTheSpaceOfWhatWasOverwritten) {
+  const std::string secret = "what nobody may read any more";
+  ASSERT_OK_AND_ASSIGN(const auto store, Open());
+  base::Random random(1);
+  constexpr int kKeys = 200;
+  for (int i = 0; i < kKeys; ++i) {
+    std::string value(10'000, ' ');  // that does not compress
+    for (char& c : value) c = static_cast<char>(random.Next());
+    Put(store.get(), absl::StrCat("key", i), value + secret);
+  }
+  ASSERT_OK(store->Compact(Family::kLog, "", ""));
+  EXPECT_GT(DirectoryBytes(), kKeys * 10'000);
+  for (int i = 0; i < kKeys; ++i) {
+    Put(store.get(), absl::StrCat("key", i), "gone");
+  }
+  ASSERT_TRUE(AnyFileHolds(secret));
+  ASSERT_OK(store->Compact(Family::kLog, "", ""));
+  EXPECT_LT(DirectoryBytes(), kKeys * 1'000);
+  EXPECT_FALSE(AnyFileHolds(secret));
+  ASSERT_OK_AND_ASSIGN(const std::string value,
+                       store->Get(Family::kLog, "key7"));
+  EXPECT_EQ(value, "gone");
+}
+
+TEST_F(RocksStoreTest, ACheckpointHoldsWhatWasWrittenBeforeIt) {
+  const std::string copy = directory_.path() + "/copy";
+  ASSERT_OK_AND_ASSIGN(const auto store, Open());
+  Put(store.get(), "before", "value");
+  ASSERT_OK(store->Checkpoint(copy));
+  Put(store.get(), "after", "value");
+  EXPECT_THAT(store->Checkpoint(copy),
+              testing::StatusIs(absl::StatusCode::kInternal, HasSubstr(copy)));
+  ASSERT_OK_AND_ASSIGN(const auto copied,
+                       RocksStore::Open(RocksStore::Options(), copy));
+  EXPECT_OK(copied->Get(Family::kLog, "before"));
+  EXPECT_THAT(copied->Get(Family::kLog, "after"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_OK(store->Get(Family::kLog, "after"));
 }
 
 TEST_F(RocksStoreTest, AWriteCutShortAtTheEndIsDroppedAndTheRestKept) {

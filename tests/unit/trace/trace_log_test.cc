@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/blocking_counter.h"
 #include "absl/synchronization/mutex.h"
@@ -799,6 +800,239 @@ TEST_F(TraceLogTest, DamagedPiecesAreDataLoss) {
               testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("p")));
   EXPECT_THAT(log_->ScanPieces([](absl::string_view, const v1::Piece&) {}),
               testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("p")));
+}
+
+// `outcomes`, `annotations` and `runs` that a Delete removed.
+MATCHER_P3(Removed, runs, outcomes, annotations, "") {
+  const TraceLog::Deleted expected{static_cast<uint64_t>(runs),
+                                   static_cast<uint64_t>(outcomes),
+                                   static_cast<uint64_t>(annotations), 0};
+  return arg.ok() && arg->runs == expected.runs &&
+         arg->outcomes == expected.outcomes &&
+         arg->annotations == expected.annotations;
+}
+
+class TraceDeletionTest : public TraceLogTest {
+ protected:
+  absl::StatusOr<TraceLog::Deleted> Delete(
+      const std::vector<uint64_t>& sequences) {
+    return log_->Delete("p", sequences, v1::DELETION_REASON_REQUESTED);
+  }
+
+  // `sequence:kind` of each record.
+  std::vector<std::string> Kinds(uint64_t first = 1) {
+    std::vector<std::string> kinds;
+    EXPECT_OK(
+        log_->Scan("p", first, UINT64_MAX, [&](const v1::LogRecord& record) {
+          const auto* kind = v1::LogRecord::descriptor()->FindFieldByNumber(
+              record.payload_case());
+          kinds.push_back(absl::StrCat(record.sequence(), ":", kind->name()));
+          return true;
+        }));
+    return kinds;
+  }
+
+  // Whether any value or key of the store holds `text`.
+  bool StoreHolds(const std::string& text) {
+    bool holds = false;
+    for (int i = 0; i < store::kFamilyCount; ++i) {
+      EXPECT_OK(
+          memory_.Scan(static_cast<store::Family>(i), "", "",
+                       [&](absl::string_view key, absl::string_view value) {
+                         holds |= absl::StrContains(key, text) ||
+                                  absl::StrContains(value, text);
+                         return true;
+                       }));
+    }
+    return holds;
+  }
+};
+
+TEST_F(TraceDeletionTest, LeavesNothingOfTheRunAndAllOfTheOthers) {
+  MustAppend({TraceRecord("gone", "task-of-gone"), TraceRecord("kept"),
+              OutcomeRecord("gone", v1::OUTCOME_FAIL),
+              OutcomeRecord("gone", v1::OUTCOME_PASS),
+              OutcomeRecord("gone", v1::OUTCOME_PASS, "other judge"),
+              AnnotationRecord("gone", "m", "note on gone"),
+              OutcomeRecord("kept", v1::OUTCOME_FAIL)});
+  v1::LogRecord replacement;
+  replacement.mutable_replacement()->set_trace_id("gone");
+  MustAppend({replacement});
+  v1::Piece piece;
+  piece.set_trace_id("gone");
+  piece.set_id("1");
+  std::vector<v1::Piece> pieces = {piece};
+  absl::Notification staged;
+  ASSERT_OK(log_->AppendPieces("p", std::move(pieces),
+                               [&](const Result&) { staged.Notify(); }));
+  staged.WaitForNotification();
+
+  EXPECT_THAT(Delete({8, 2000}), Removed(1, 2, 1));
+  EXPECT_FALSE(StoreHolds("gone"));
+  EXPECT_THAT(Kinds(), ElementsAre("1:tombstone", "2:trace", "3:tombstone",
+                                   "4:tombstone", "5:tombstone", "6:tombstone",
+                                   "7:outcome", "8:tombstone", "9:deletion"));
+  EXPECT_THAT(log_->FindTrace("p", "gone"),
+              testing::StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_THAT(log_->Read("p", 1), testing::StatusIs(absl::StatusCode::kNotFound,
+                                                    HasSubstr("was deleted")));
+  ASSERT_OK_AND_ASSIGN(const uint64_t kept, log_->FindTrace("p", "kept"));
+  EXPECT_EQ(kept, 2);
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord deletion, log_->Read("p", 9));
+  EXPECT_EQ(deletion.deletion().reason(), v1::DELETION_REASON_REQUESTED);
+  EXPECT_THAT(deletion.deletion().sequences(), ElementsAre(1, 8));
+}
+
+TEST_F(TraceDeletionTest, ARunThatIsSentAgainIsNew) {
+  MustAppend({TraceRecord("a"), OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  EXPECT_THAT(Delete({1}), Removed(1, 1, 0));
+  EXPECT_THAT(
+      MustAppend({TraceRecord("a"), OutcomeRecord("a", v1::OUTCOME_FAIL)}),
+      ElementsAre(Fresh(4), Fresh(5)));
+}
+
+TEST_F(TraceDeletionTest, OnlyTheLastVersionsOfRunsAreRemoved) {
+  MustAppend({TraceRecord("a"), OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  v1::LogRecord replacement;
+  replacement.mutable_replacement()->set_trace_id("a");
+  MustAppend({replacement});
+  EXPECT_THAT(Delete({1, 2, 7}), Removed(0, 0, 0));
+  EXPECT_THAT(Kinds(), ElementsAre("1:trace", "2:outcome", "3:replacement"));
+  EXPECT_THAT(Delete({3, 3}), Removed(1, 1, 0));
+  EXPECT_THAT(Delete({3}), Removed(0, 0, 0));
+  EXPECT_EQ(log_->LastSequence("p"), 4);
+}
+
+TEST_F(TraceDeletionTest, TheObserverLearnsOfItAndTheLogGoesOnAfterARestart) {
+  Journal journal;
+  log_->SetObserver(journal.Observer());
+  MustAppend(Traces({"a", "b"}));
+  EXPECT_THAT(Delete({1}), Removed(1, 0, 0));
+  EXPECT_THAT(journal.events(),
+              ElementsAre("observed p 1:a 2:b", "observed p 3:"));
+  Open();
+  EXPECT_THAT(Kinds(), ElementsAre("1:tombstone", "2:trace", "3:deletion"));
+  EXPECT_THAT(MustAppend(Traces({"b", "c"})),
+              ElementsAre(Duplicate(2), Fresh(4)));
+}
+
+TEST_F(TraceDeletionTest, ManyRunsGoInSeveralCommits) {
+  std::vector<std::string> ids;
+  std::vector<uint64_t> sequences;
+  for (int i = 1; i <= 300; ++i) {
+    ids.push_back(absl::StrCat("trace", i));
+    sequences.push_back(i);
+  }
+  MustAppend(Traces(ids));
+  EXPECT_THAT(Delete(sequences), Removed(300, 0, 0));
+  EXPECT_EQ(log_->LastSequence("p"), 303);
+  EXPECT_FALSE(StoreHolds("trace"));
+}
+
+TEST_F(TraceDeletionTest, BytesAreCountedAndSurviveARestart) {
+  EXPECT_EQ(log_->StoredBytes("p"), 0);
+  MustAppend({TraceRecord("a", std::string(1000, 'x')),
+              TraceRecord("b", std::string(2000, 'x'))});
+  MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  const uint64_t before = log_->StoredBytes("p");
+  EXPECT_GT(before, 3000);
+  EXPECT_LT(before, 3300);
+  MustAppend({TraceRecord("a", std::string(1000, 'x'))});  // a duplicate
+  EXPECT_EQ(log_->StoredBytes("p"), before);
+  Open();
+  EXPECT_EQ(log_->StoredBytes("p"), before);
+  ASSERT_OK_AND_ASSIGN(const TraceLog::Deleted deleted, Delete({1}));
+  EXPECT_EQ(log_->StoredBytes("p"), before - deleted.bytes);
+  EXPECT_LT(log_->StoredBytes("p"), 2100);
+  EXPECT_THAT(Delete({2}), Removed(1, 0, 0));
+  EXPECT_EQ(log_->StoredBytes("p"), 0);
+  Open();
+  EXPECT_EQ(log_->StoredBytes("p"), 0);
+}
+
+TEST_F(TraceDeletionTest, TheRunsAreListedWithTimeAndSize) {
+  clock_.SetWallTime(absl::FromUnixSeconds(1'800'000'000));
+  MustAppend(Traces({"b"}));
+  clock_.SetWallTime(absl::FromUnixSeconds(1'800'000'060));
+  MustAppend({TraceRecord("a", std::string(1000, 'x')),
+              OutcomeRecord("a", v1::OUTCOME_FAIL), TraceRecord("c")});
+  MustAppend(Traces({"z"}), "pz");
+  EXPECT_THAT(Delete({4}), Removed(1, 0, 0));
+  ASSERT_OK_AND_ASSIGN(const auto runs, log_->ListRuns("p"));
+  ASSERT_THAT(runs, SizeIs(2));
+  EXPECT_EQ(runs[0].sequence, 1);
+  EXPECT_EQ(runs[0].receive_time, absl::FromUnixSeconds(1'800'000'000));
+  EXPECT_EQ(runs[1].sequence, 2);
+  EXPECT_EQ(runs[1].receive_time, absl::FromUnixSeconds(1'800'000'060));
+  EXPECT_GT(runs[1].bytes, 1000);
+  EXPECT_LT(runs[1].bytes, 1100);
+}
+
+TEST_F(TraceDeletionTest, TrimmingRemovesWhatIsSpentAtTheHead) {
+  v1::LogRecord config;
+  config.mutable_config()->set_seed(7);
+  v1::LogRecord review;
+  review.mutable_review();
+  MustAppend({config, TraceRecord("a"), config, review, TraceRecord("b"),
+              TraceRecord("c")});
+  EXPECT_THAT(Delete({2}), Removed(1, 0, 0));
+  ASSERT_OK(log_->Trim("p", 100));
+  // The latest settings stay; from the first run on there is no gap.
+  EXPECT_THAT(Kinds(),
+              ElementsAre("3:config", "5:trace", "6:trace", "7:deletion"));
+  EXPECT_THAT(Kinds(2), SizeIs(4));
+  EXPECT_THAT(Kinds(6), ElementsAre("6:trace", "7:deletion"));
+  Open();
+  EXPECT_THAT(Kinds(), SizeIs(4));
+
+  EXPECT_THAT(Delete({5, 6}), Removed(2, 0, 0));
+  ASSERT_OK(log_->Trim("p", 5));  // somebody has not read on yet
+  EXPECT_THAT(Kinds(), ElementsAre("3:config", "6:tombstone", "7:deletion",
+                                   "8:deletion"));
+  ASSERT_OK(log_->Trim("p", 100));
+  EXPECT_THAT(Kinds(), ElementsAre("3:config", "8:deletion"));
+  Open();
+  EXPECT_THAT(MustAppend(Traces({"d"})), ElementsAre(Fresh(9)));
+}
+
+TEST_F(TraceDeletionTest, ALossBehindTheTrimmedHeadIsStillFound) {
+  MustAppend(Traces({"a", "b", "c", "d"}));
+  EXPECT_THAT(Delete({1}), Removed(1, 0, 0));
+  ASSERT_OK(log_->Trim("p", 100));
+  std::string key;
+  store::AppendText("p", &key);
+  store::AppendNumber(2, &key);
+  store::WriteBatch loss;
+  loss.Delete(store::Family::kLog, key);
+  ASSERT_OK(store_.Write(loss, /*sync=*/true));
+  Open();
+  EXPECT_THAT(log_->Scan("p", 1, 5, [](const v1::LogRecord&) { return true; }),
+              testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("2")));
+}
+
+TEST_F(TraceDeletionTest, AnOutcomeOfARunThatNeverCameIsNotTrimmed) {
+  MustAppend({OutcomeRecord("later", v1::OUTCOME_FAIL), TraceRecord("a")});
+  EXPECT_THAT(Delete({2}), Removed(1, 0, 0));
+  ASSERT_OK(log_->Trim("p", 100));
+  EXPECT_THAT(Kinds(), ElementsAre("1:outcome", "3:deletion"));
+}
+
+TEST_P(FailedCommitTest, AFailedDeletionRemovesNothingAndCanBeRepeated) {
+  MustAppend({TraceRecord("a"), OutcomeRecord("a", v1::OUTCOME_FAIL),
+              TraceRecord("b")});
+  const uint64_t bytes = log_->StoredBytes("p");
+  store_.FailWrites(0, 1, GetParam());
+  EXPECT_THAT(log_->Delete("p", {1}, v1::DELETION_REASON_AGE),
+              testing::StatusIs(absl::StatusCode::kInternal, _));
+  EXPECT_EQ(log_->LastSequence("p"), 3);
+  EXPECT_EQ(log_->StoredBytes("p"), bytes);
+  EXPECT_THAT(MustAppend(Traces({"a", "c"})),
+              ElementsAre(Duplicate(1), Fresh(4)));
+  ASSERT_OK(log_->Read("p", 1));
+  EXPECT_THAT(log_->Delete("p", {1}, v1::DELETION_REASON_AGE),
+              Removed(1, 1, 0));
+  Open();
+  EXPECT_THAT(Scan(), ElementsAre("1:", "2:", "3:b", "4:c", "5:"));
 }
 
 TEST_F(TraceLogTest, AFailedReadFailsTheCallAndNoLaterOne) {
