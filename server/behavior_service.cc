@@ -61,13 +61,16 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
     v1::FindSimilarTracesResponse response;
     response.set_indexed(ingestor_->GetCounters(project).indexed);
     for (const ingest::Ingestor::Similar& found : similar) {
-      FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
-                                 log_->Read(project, found.sequence));
+      absl::StatusOr<v1::Trace> trace =
+          log_->ReadTrace(project, found.sequence);
+      // Deleted since it was found.
+      if (absl::IsNotFound(trace.status())) continue;
+      FAULTLINE_RETURN_IF_ERROR(trace.status());
       auto& neighbor = *response.add_neighbors();
-      neighbor.set_trace_id(record.trace().trace_id());
+      neighbor.set_trace_id(trace->trace_id());
       neighbor.set_distance(found.distance);
       neighbor.set_outcome(found.outcome);
-      *neighbor.mutable_trace() = std::move(*record.mutable_trace());
+      *neighbor.mutable_trace() = *std::move(trace);
       const auto cluster = snapshot->cluster_of.find(found.sequence);
       if (cluster != snapshot->cluster_of.end()) {
         neighbor.set_cluster(
@@ -90,9 +93,7 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
           return NotFoundError("trace_id", request.trace_id());
         }
         FAULTLINE_RETURN_IF_ERROR(sequence.status());
-        FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
-                                   log_->Read(project, *sequence));
-        return std::move(*record.mutable_trace());
+        return log_->ReadTrace(project, *sequence);
       }
       case v1::FindSimilarTracesRequest::QUERY_NOT_SET:
         break;

@@ -141,11 +141,13 @@ class ClusterService final : public v1::ClusterService::CallbackService {
     v1::ListMembersResponse response;
     response.set_next_page_token(TakePage(page, scope, &members));
     for (const auto& [strength, sequence] : members) {
-      FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
-                                 log_->Read(name.project, sequence));
+      absl::StatusOr<v1::Trace> trace = log_->ReadTrace(name.project, sequence);
+      // Deleted since the tick.
+      if (absl::IsNotFound(trace.status())) continue;
+      FAULTLINE_RETURN_IF_ERROR(trace.status());
       auto& member = *response.add_members();
       member.set_strength(strength);
-      *member.mutable_trace() = std::move(*record.mutable_trace());
+      *member.mutable_trace() = *std::move(trace);
     }
     return response;
   }

@@ -26,20 +26,23 @@ struct Indexer::Index {
   uint64_t indexed = 0;  // log sequence that the space is up to
 };
 
+// What a record says of one run.
+struct Indexer::Change {
+  enum Kind { kTrace, kReplacement, kJudgement, kRemoval };
+  Kind kind;
+  uint64_t sequence;  // of the run; 0: of a judgement before its run
+  std::string trace_id;
+  v1::Outcome outcome;
+  // Records that a replacement took the place of.
+  std::vector<uint64_t> earlier;
+};
+
 // What the analysis of a project's log records yields, before it is published.
 struct Indexer::IndexBatch {
-  // One outcome: the trace's own, or a later judgement.
-  struct Outcome {
-    uint64_t sequence;  // of the trace; 0: not arrived
-    std::string trace_id;
-    v1::Outcome outcome;
-    bool judgement;
-  };
-
   uint64_t last = 0;  // sequence of the last record read
   std::vector<uint64_t> ids;
   std::vector<float> vectors;  // ids.size() x dimension
-  std::vector<Outcome> outcomes;
+  std::vector<Change> changes;
   int embedding_dimension = 0;  // of the callers' embeddings; 0: none
 };
 
@@ -290,18 +293,18 @@ void Indexer::Advance(Project* project) {
   // needs no lock here. `name` never changes.
   absl::StatusOr<IndexBatch> batch = ReadBatch(project->name, *index, durable);
   absl::Status status = batch.status();
-  if (status.ok()) status = FindJudged(project->name, &*batch);
-  if (status.ok()) status = index->space->Add(batch->ids, batch->vectors);
+  size_t deleted = 0;
+  if (status.ok()) {
+    const auto removed = UpdateSpace(*batch, index->space.get());
+    status = removed.status();
+    deleted = removed.value_or(0);
+  }
   if (status.ok()) {
     absl::MutexLock lock(&mutex_);
-    for (const IndexBatch::Outcome& o : batch->outcomes) {
-      if (o.judgement) {
-        project->outcomes.AddJudgement(o.sequence, o.trace_id, o.outcome);
-      } else {
-        project->outcomes.AddTrace(o.sequence, o.trace_id, o.outcome);
-        project->traces += o.sequence <= project->replayed;
-      }
+    for (const Change& change : batch->changes) {
+      Apply(change, project);
     }
+    project->traces -= deleted;
     if (project->embedding_dimension == 0) {
       project->embedding_dimension = batch->embedding_dimension;
     }
@@ -310,7 +313,7 @@ void Indexer::Advance(Project* project) {
   if (status.ok() && next != nullptr) {
     batch = ReadBatch(project->name, *next, index->indexed);
     status = batch.status();
-    if (status.ok()) status = next->space->Add(batch->ids, batch->vectors);
+    if (status.ok()) status = UpdateSpace(*batch, next->space.get()).status();
   }
 
   absl::MutexLock lock(&mutex_);
@@ -334,43 +337,126 @@ absl::StatusOr<Indexer::IndexBatch> Indexer::ReadBatch(
   IndexBatch batch;
   batch.last = std::min(last, index.indexed + options_.index_batch);
   if (batch.last == index.indexed) return batch;
-  const size_t dimension = index.embedder->dimension();
   FAULTLINE_RETURN_IF_ERROR(log_->Scan(
       project, index.indexed + 1, batch.last, [&](const v1::LogRecord& record) {
-        if (record.has_trace()) {
-          const v1::Trace& trace = record.trace();
-          batch.ids.push_back(record.sequence());
-          batch.vectors.resize(batch.vectors.size() + dimension);
-          index.embedder->Embed(embedding::ExtractRun(trace, nullptr),
-                                embedding::Map::kTrajectory, nullptr,
-                                absl::MakeSpan(batch.vectors).last(dimension));
-          batch.outcomes.push_back({record.sequence(), trace.trace_id(),
-                                    trace.evaluation().outcome(), false});
-          if (batch.embedding_dimension == 0) {
-            batch.embedding_dimension = trace.task().embedding_size();
-          }
-        } else if (record.has_outcome()) {
-          batch.outcomes.push_back({0, record.outcome().trace_id(),
-                                    record.outcome().evaluation().outcome(),
-                                    true});
-        }
+        Analyze(record, *index.embedder, &batch);
         return true;
       }));
+  FAULTLINE_RETURN_IF_ERROR(FindRuns(project, &batch));
   return batch;
 }
 
-absl::Status Indexer::FindJudged(const std::string& project,
-                                 IndexBatch* batch) const {
-  for (IndexBatch::Outcome& outcome : batch->outcomes) {
-    if (!outcome.judgement) continue;
-    const auto sequence = log_->FindTrace(project, outcome.trace_id);
-    if (sequence.ok()) {
-      outcome.sequence = *sequence;
-    } else if (!absl::IsNotFound(sequence.status())) {
-      return sequence.status();
+void Indexer::Analyze(const v1::LogRecord& record,
+                      const embedding::Embedder& embedder, IndexBatch* batch) {
+  switch (record.payload_case()) {
+    case v1::LogRecord::kTrace:
+    case v1::LogRecord::kReplacement: {
+      const bool is_new = record.has_trace();
+      const v1::Trace& trace = is_new ? record.trace() : record.replacement();
+      const size_t dimension = embedder.dimension();
+      batch->ids.push_back(record.sequence());
+      batch->vectors.resize(batch->vectors.size() + dimension);
+      embedder.Embed(embedding::ExtractRun(trace, nullptr),
+                     embedding::Map::kTrajectory, nullptr,
+                     absl::MakeSpan(batch->vectors).last(dimension));
+      batch->changes.push_back({is_new ? Change::kTrace : Change::kReplacement,
+                                record.sequence(),
+                                trace.trace_id(),
+                                trace.evaluation().outcome(),
+                                {}});
+      if (batch->embedding_dimension == 0) {
+        batch->embedding_dimension = trace.task().embedding_size();
+      }
+      break;
+    }
+    case v1::LogRecord::kOutcome:
+      batch->changes.push_back({Change::kJudgement,
+                                0,
+                                record.outcome().trace_id(),
+                                record.outcome().evaluation().outcome(),
+                                {}});
+      break;
+    case v1::LogRecord::kDeletion:
+      for (const uint64_t sequence : record.deletion().sequences()) {
+        batch->changes.push_back(
+            {Change::kRemoval, sequence, "", v1::OUTCOME_UNSPECIFIED, {}});
+      }
+      break;
+    case v1::LogRecord::kAnnotation:
+    case v1::LogRecord::kReview:
+    case v1::LogRecord::kConfig:
+    case v1::LogRecord::kTombstone:
+    case v1::LogRecord::PAYLOAD_NOT_SET:
+      break;
+  }
+}
+
+absl::Status Indexer::FindRuns(const std::string& project,
+                               IndexBatch* batch) const {
+  for (Change& change : batch->changes) {
+    switch (change.kind) {
+      case Change::kJudgement: {
+        const auto sequence = log_->FindTrace(project, change.trace_id);
+        if (absl::IsNotFound(sequence.status())) break;
+        FAULTLINE_RETURN_IF_ERROR(sequence.status());
+        change.sequence = *sequence;
+        break;
+      }
+      case Change::kReplacement: {
+        const auto versions = log_->FindVersions(project, change.trace_id);
+        // Deleted meanwhile: the deletion names every version.
+        if (absl::IsNotFound(versions.status())) break;
+        FAULTLINE_RETURN_IF_ERROR(versions.status());
+        for (const uint64_t version : *versions) {
+          if (version < change.sequence) change.earlier.push_back(version);
+        }
+        break;
+      }
+      case Change::kTrace:
+      case Change::kRemoval:
+        break;
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Indexer::UpdateSpace(const IndexBatch& batch,
+                                            space::VectorSpace* space) {
+  FAULTLINE_RETURN_IF_ERROR(space->Add(batch.ids, batch.vectors));
+  // Whatever is removed was added before, here or in an earlier batch.
+  std::vector<uint64_t> replaced, deleted;
+  for (const Change& change : batch.changes) {
+    replaced.insert(replaced.end(), change.earlier.begin(),
+                    change.earlier.end());
+    if (change.kind == Change::kRemoval) {
+      deleted.push_back(change.sequence);
+    }
+  }
+  if (!replaced.empty()) {
+    FAULTLINE_RETURN_IF_ERROR(space->Remove(replaced).status());
+  }
+  if (deleted.empty()) return 0;
+  return space->Remove(deleted);
+}
+
+void Indexer::Apply(const Change& change, Project* project) {
+  OutcomeTable& outcomes = project->outcomes;
+  switch (change.kind) {
+    case Change::kTrace:
+      outcomes.AddTrace(change.sequence, change.trace_id, change.outcome);
+      project->traces += change.sequence <= project->replayed;
+      break;
+    case Change::kReplacement:
+      outcomes.ReplaceTrace(change.earlier, change.sequence, change.trace_id,
+                            change.outcome);
+      break;
+    case Change::kJudgement:
+      outcomes.AddJudgement(change.sequence, change.trace_id, change.outcome);
+      break;
+    case Change::kRemoval:
+      outcomes.Remove(change.sequence);
+      break;
+  }
 }
 
 }  // namespace faultline::ingest

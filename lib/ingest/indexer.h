@@ -79,6 +79,7 @@ class Indexer {
  private:
   struct Index;
   struct IndexBatch;
+  struct Change;
   struct Project;
 
   Project& GetProject(absl::string_view name)
@@ -93,8 +94,15 @@ class Indexer {
   void Advance(Project* project) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<IndexBatch> ReadBatch(const std::string& project,
                                        const Index& index, uint64_t last) const;
-  // Fills in the sequences of judged traces.
-  absl::Status FindJudged(const std::string& project, IndexBatch* batch) const;
+  static void Apply(const Change& change, Project* project);
+  static void Analyze(const v1::LogRecord& record,
+                      const embedding::Embedder& embedder, IndexBatch* batch);
+  // Fills in the sequences of judged and of replaced runs.
+  absl::Status FindRuns(const std::string& project, IndexBatch* batch) const;
+  // Adds and removes runs; returns how many were removed because they were
+  // deleted.
+  static absl::StatusOr<size_t> UpdateSpace(const IndexBatch& batch,
+                                            space::VectorSpace* space);
 
   const Ingestor::Options options_;
   const EmbedderPtr first_embedder_;

@@ -23,9 +23,15 @@ class OutcomeTable {
   // A stored trace and what it said itself.
   void AddTrace(uint64_t sequence, absl::string_view trace_id,
                 v1::Outcome outcome);
+  // A trace that takes the place of those with sequences `earlier`: what was
+  // judged of them holds of it.
+  void ReplaceTrace(const std::vector<uint64_t>& earlier, uint64_t sequence,
+                    absl::string_view trace_id, v1::Outcome outcome);
   // A judgement. `sequence` of its trace; 0 where that has not arrived.
   void AddJudgement(uint64_t sequence, absl::string_view trace_id,
                     v1::Outcome outcome);
+  // Forgets a trace.
+  void Remove(uint64_t sequence);
 
   // UNSPECIFIED where not known.
   v1::Outcome Get(uint64_t sequence) const;
@@ -33,9 +39,16 @@ class OutcomeTable {
   uint64_t failures() const { return failures_; }
 
  private:
-  void Set(uint64_t sequence, v1::Outcome outcome);
+  // An outcome, in a byte.
+  struct Entry {
+    uint8_t outcome : 7;
+    uint8_t judged : 1;
+  };
 
-  std::vector<uint8_t> outcomes_;  // by sequence
+  Entry Find(uint64_t sequence) const;
+  void Set(uint64_t sequence, v1::Outcome outcome, bool judged);
+
+  std::vector<Entry> outcomes_;  // by sequence
   absl::flat_hash_map<std::string, v1::Outcome> early_;
   uint64_t failures_ = 0;
 };

@@ -18,6 +18,15 @@ void SortByTraceId(std::vector<const embedding::Run*>* runs) {
             });
 }
 
+// Makes `judgement` say what both say one after the other.
+void AddJudgement(const v1::Evaluation& later, v1::Evaluation* judgement) {
+  judgement->set_outcome(later.outcome());
+  if (later.has_cost()) judgement->set_cost(later.cost());
+  if (!later.signals().empty()) {
+    *judgement->mutable_signals() = later.signals();
+  }
+}
+
 }  // namespace
 
 RunWindow::RunMap& RunWindow::MapOf(v1::Outcome outcome) {
@@ -26,12 +35,25 @@ RunWindow::RunMap& RunWindow::MapOf(v1::Outcome outcome) {
 }
 
 void RunWindow::Apply(const v1::LogRecord& record) {
-  if (record.has_trace()) {
-    ApplyTrace(record.sequence(), record.trace());
-  } else if (record.has_outcome()) {
-    ApplyOutcome(record.outcome());
-  } else {
-    return;
+  switch (record.payload_case()) {
+    case v1::LogRecord::kTrace:
+      ApplyTrace(record.sequence(), record.trace());
+      break;
+    case v1::LogRecord::kReplacement:
+      ApplyTrace(record.sequence(), record.replacement());
+      break;
+    case v1::LogRecord::kOutcome:
+      ApplyOutcome(record.outcome());
+      break;
+    case v1::LogRecord::kDeletion:
+      ApplyDeletion(record.deletion());
+      break;
+    case v1::LogRecord::kAnnotation:
+    case v1::LogRecord::kReview:
+    case v1::LogRecord::kConfig:
+    case v1::LogRecord::kTombstone:
+    case v1::LogRecord::PAYLOAD_NOT_SET:
+      return;
   }
   Evict();
 }
@@ -39,12 +61,20 @@ void RunWindow::Apply(const v1::LogRecord& record) {
 void RunWindow::ApplyTrace(uint64_t sequence, const v1::Trace& trace) {
   embedding::Run run = embedding::ExtractRun(trace, &names_);
   run.sequence = sequence;
+  const bool replaceable = trace.closing() != v1::CLOSING_UNSPECIFIED;
+  if (const auto place = places_.find(run.trace_id); place != places_.end()) {
+    MapOf(place->second.outcome).erase(place->second.sequence);
+  }
   if (const auto early = early_outcomes_.find(run.trace_id);
       early != early_outcomes_.end()) {
+    if (replaceable) AddJudgement(early->second, &judgements_[run.trace_id]);
     embedding::ApplyOutcome(early->second, &run);
     early_outcomes_.erase(early);
+  } else if (const auto judgement = judgements_.find(run.trace_id);
+             judgement != judgements_.end()) {
+    embedding::ApplyOutcome(judgement->second, &run);
   }
-  places_[run.trace_id] = {sequence, run.outcome};
+  places_[run.trace_id] = {sequence, run.outcome, replaceable};
   RunMap& runs = MapOf(run.outcome);
   runs.emplace(sequence, std::move(run));
 }
@@ -52,15 +82,35 @@ void RunWindow::ApplyTrace(uint64_t sequence, const v1::Trace& trace) {
 void RunWindow::ApplyOutcome(const v1::OutcomeRecord& record) {
   const auto place = places_.find(record.trace_id());
   if (place == places_.end()) {
-    const auto [entry, inserted] = early_outcomes_.insert_or_assign(
-        record.trace_id(), record.evaluation());
-    if (inserted) early_order_.push_back(entry->first);
+    AddEarlyOutcome(record.trace_id(), record.evaluation());
     return;
   }
   auto node = MapOf(place->second.outcome).extract(place->second.sequence);
   embedding::ApplyOutcome(record.evaluation(), &node.mapped());
   place->second.outcome = node.mapped().outcome;
   MapOf(place->second.outcome).insert(std::move(node));
+  if (place->second.replaceable) {
+    AddJudgement(record.evaluation(), &judgements_[record.trace_id()]);
+  }
+}
+
+void RunWindow::ApplyDeletion(const v1::Deletion& deletion) {
+  for (const uint64_t sequence : deletion.sequences()) {
+    for (RunMap* runs : {&failures_, &successes_, &pending_}) {
+      const auto run = runs->find(sequence);
+      if (run == runs->end()) continue;
+      judgements_.erase(run->second.trace_id);
+      places_.erase(run->second.trace_id);
+      runs->erase(run);
+    }
+  }
+}
+
+void RunWindow::AddEarlyOutcome(const std::string& trace_id,
+                                const v1::Evaluation& evaluation) {
+  const auto [entry, inserted] =
+      early_outcomes_.insert_or_assign(trace_id, evaluation);
+  if (inserted) early_order_.push_back(entry->first);
 }
 
 void RunWindow::SetCapacity(const Capacity& capacity) {
@@ -80,7 +130,13 @@ void RunWindow::Evict() {
 
 void RunWindow::EvictOldest(RunMap* runs, size_t capacity) {
   while (runs->size() > capacity) {
-    places_.erase(runs->begin()->second.trace_id);
+    const std::string& trace_id = runs->begin()->second.trace_id;
+    if (const auto judgement = judgements_.find(trace_id);
+        judgement != judgements_.end()) {
+      AddEarlyOutcome(trace_id, judgement->second);
+      judgements_.erase(judgement);
+    }
+    places_.erase(trace_id);
     runs->erase(runs->begin());
   }
 }

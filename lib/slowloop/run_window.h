@@ -29,7 +29,9 @@ class RunWindow {
 
   explicit RunWindow(const Capacity& capacity) : capacity_(capacity) {}
 
-  // Applies a trace or outcome record; others are ignored.
+  // Applies what a record says of runs; records that say nothing are ignored.
+  // A replacement is a new run in the place of the old one: what was judged
+  // of it holds.
   void Apply(const v1::LogRecord& record);
 
   // Takes effect at once: a smaller capacity evicts the oldest runs.
@@ -51,6 +53,9 @@ class RunWindow {
   RunMap& MapOf(v1::Outcome outcome);
   void ApplyTrace(uint64_t sequence, const v1::Trace& trace);
   void ApplyOutcome(const v1::OutcomeRecord& record);
+  void ApplyDeletion(const v1::Deletion& deletion);
+  void AddEarlyOutcome(const std::string& trace_id,
+                       const v1::Evaluation& evaluation);
   void Evict();
   void EvictOldest(RunMap* runs, size_t capacity);
 
@@ -61,9 +66,13 @@ class RunWindow {
   struct Place {
     uint64_t sequence;
     v1::Outcome outcome;  // names the map that holds the run
+    bool replaceable;     // it was put together of pieces
   };
   absl::flat_hash_map<std::string, Place> places_;  // by trace id
-  // Outcomes of traces that have not arrived, oldest first.
+  // What was judged of the replaceable runs.
+  absl::flat_hash_map<std::string, v1::Evaluation> judgements_;
+  // Outcomes of traces that have not arrived, or have left and may be replaced;
+  // oldest first.
   absl::flat_hash_map<std::string, v1::Evaluation> early_outcomes_;
   std::deque<std::string> early_order_;
   embedding::FeatureNames names_;

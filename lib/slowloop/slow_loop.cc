@@ -87,7 +87,7 @@ class SlowLoopImpl : public SlowLoop {
     input.previous_policy = &current->policy();
     input.embedder = options_.embedder;
     input.read_trace = [this](uint64_t sequence) {
-      return ReadTrace(sequence);
+      return dependencies_.log->ReadTrace(project_, sequence);
     };
     input.threads = options_.threads;
     input.clock = dependencies_.clock;
@@ -152,12 +152,6 @@ class SlowLoopImpl : public SlowLoop {
           return true;
         }));
     return config_status;
-  }
-
-  absl::StatusOr<v1::Trace> ReadTrace(uint64_t sequence) const {
-    FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
-                               dependencies_.log->Read(project_, sequence));
-    return std::move(*record.mutable_trace());
   }
 
   // Stores tick and policy in one write, then swaps the snapshots.

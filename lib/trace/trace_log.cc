@@ -1086,4 +1086,15 @@ absl::Status TraceLog::DropPiecesAndWait(
       .status();
 }
 
+absl::StatusOr<v1::Trace> TraceLog::ReadTrace(absl::string_view project,
+                                              uint64_t sequence) const {
+  FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record, Read(project, sequence));
+  if (record.has_trace()) return std::move(*record.mutable_trace());
+  if (record.has_replacement()) {
+    return std::move(*record.mutable_replacement());
+  }
+  return absl::NotFoundError(absl::StrCat("record ", sequence, " of project ",
+                                          project, " holds no trace"));
+}
+
 }  // namespace faultline::trace

@@ -138,6 +138,11 @@ class TraceLog {
   virtual absl::StatusOr<v1::LogRecord> Read(absl::string_view project,
                                              uint64_t sequence) const = 0;
 
+  // The trace that a record holds, be it a replacement. NOT_FOUND where it
+  // holds none.
+  absl::StatusOr<v1::Trace> ReadTrace(absl::string_view project,
+                                      uint64_t sequence) const;
+
   // Sequence of a trace: of its last replacement, where it has one. NOT_FOUND
   // where there is none.
   virtual absl::StatusOr<uint64_t> FindTrace(

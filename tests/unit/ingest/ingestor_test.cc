@@ -107,9 +107,9 @@ class IngestorTest : public ::testing::Test {
     std::vector<std::string> ids;
     if (!similar.ok()) return ids;
     for (const Ingestor::Similar& found : *similar) {
-      const auto record = log_->Read("p", found.sequence);
-      EXPECT_OK(record);
-      ids.push_back(record->trace().trace_id());
+      const auto stored = log_->ReadTrace("p", found.sequence);
+      EXPECT_OK(stored);
+      ids.push_back(stored->trace_id());
     }
     return ids;
   }
@@ -276,6 +276,36 @@ TEST_F(IngestorTest, ALaterOutcomeCounts) {
   EXPECT_THAT(Similar(MakeTrace("q", "x"), 5, v1::OUTCOME_ERROR),
               ElementsAre("a"));
   EXPECT_EQ(ingestor_->GetCounters("p").failures, 2);
+}
+
+TEST_F(IngestorTest, AReplacementTakesThePlaceOfItsTraceInTheSpace) {
+  const auto replace = [this](const v1::Trace& trace) {
+    v1::LogRecord record;
+    *record.mutable_replacement() = trace;
+    ASSERT_OK(log_->AppendAndWait("p", {record}));
+  };
+  ASSERT_OK(Ingest({MakeTrace("a", "x", v1::OUTCOME_FAIL), MakeTrace("b", "y"),
+                    MakeTrace("c", "y")}));
+  ASSERT_OK(Judge({MakeOutcome("b", v1::OUTCOME_FAIL)}));
+  // In the same batch of the index, in a later one, and twice.
+  replace(MakeTrace("a", "z", v1::OUTCOME_PASS));
+  ingestor_->WaitUntilIndexed("p");
+  replace(MakeTrace("b", "z", v1::OUTCOME_PASS));
+  replace(MakeTrace("b", "w", v1::OUTCOME_PASS));
+  for (const bool replayed : {false, true}) {
+    SCOPED_TRACE(replayed);
+    if (replayed) {
+      Open();
+      ASSERT_OK(Replay());
+    }
+    EXPECT_THAT(Similar(MakeTrace("q", "z"), 1), ElementsAre("a"));
+    EXPECT_THAT(Similar(MakeTrace("q", "w"), 1), ElementsAre("b"));
+    EXPECT_THAT(Similar(MakeTrace("q", "w"), 5), SizeIs(3));
+    EXPECT_THAT(Similar(MakeTrace("q", "w"), 5, v1::OUTCOME_FAIL),
+                ElementsAre("b"));
+    EXPECT_EQ(ingestor_->GetCounters("p").traces, 3);
+    EXPECT_EQ(ingestor_->GetCounters("p").failures, 1);
+  }
 }
 
 TEST_F(IngestorTest, ReplayRebuildsEverything) {

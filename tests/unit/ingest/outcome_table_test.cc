@@ -43,6 +43,33 @@ TEST(OutcomeTableTest, AJudgementMayComeBeforeItsTrace) {
   EXPECT_EQ(table.Get(4), v1::OUTCOME_FAIL);
 }
 
+TEST(OutcomeTableTest, AReplacementSaysAnewUnlessSomebodyJudged) {
+  OutcomeTable table;
+  table.AddTrace(1, "a", v1::OUTCOME_ERROR);
+  table.ReplaceTrace({1}, 2, "a", v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(1), v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.Get(2), v1::OUTCOME_PASS);
+  EXPECT_EQ(table.failures(), 0);
+  table.AddJudgement(2, "a", v1::OUTCOME_FAIL);
+  table.ReplaceTrace({1, 2}, 3, "a", v1::OUTCOME_PASS);
+  EXPECT_EQ(table.Get(3), v1::OUTCOME_FAIL);
+  EXPECT_EQ(table.failures(), 1);
+  // A judgement that already knew of the next replacement is the later one.
+  table.AddJudgement(4, "a", v1::OUTCOME_PASS);
+  table.ReplaceTrace({1, 2, 3}, 4, "a", v1::OUTCOME_ERROR);
+  EXPECT_EQ(table.Get(4), v1::OUTCOME_PASS);
+  EXPECT_EQ(table.failures(), 0);
+}
+
+TEST(OutcomeTableTest, ARemovedTraceIsNotKnown) {
+  OutcomeTable table;
+  table.AddTrace(1, "a", v1::OUTCOME_FAIL);
+  table.Remove(1);
+  table.Remove(1000);
+  EXPECT_EQ(table.Get(1), v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(table.failures(), 0);
+}
+
 TEST(OutcomeTableTest, JudgementsOfAbsentTracesAreBounded) {
   OutcomeTable table;
   for (size_t i = 0; i <= OutcomeTable::kMaxEarly; ++i) {

@@ -106,5 +106,94 @@ TEST(RunWindowTest, OtherRecordsAreIgnored) {
   EXPECT_THAT(window.KnownRuns(), IsEmpty());
 }
 
+// A run that was put together of pieces.
+v1::LogRecord Assembled(uint64_t sequence, const std::string& id,
+                        v1::Outcome outcome) {
+  v1::LogRecord record = TraceRecord(sequence, id, outcome);
+  record.mutable_trace()->set_closing(v1::CLOSING_ROOT_ENDED);
+  return record;
+}
+
+v1::LogRecord Replacement(uint64_t sequence, const std::string& id,
+                          v1::Outcome outcome) {
+  v1::LogRecord record = Assembled(sequence, id, outcome);
+  const v1::Trace trace = record.trace();
+  *record.mutable_replacement() = trace;
+  return record;
+}
+
+v1::LogRecord Deletion(uint64_t sequence, std::vector<uint64_t> deleted) {
+  v1::LogRecord record;
+  record.set_sequence(sequence);
+  record.mutable_deletion()->mutable_sequences()->Assign(deleted.begin(),
+                                                         deleted.end());
+  return record;
+}
+
+TEST(RunWindowTest, AReplacementTakesThePlaceOfItsRun) {
+  RunWindow window({});
+  window.Apply(Assembled(1, "a", v1::OUTCOME_ERROR));
+  window.Apply(Replacement(2, "a", v1::OUTCOME_PASS));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_FALSE(window.KnownRuns()[0]->failed());
+  EXPECT_EQ(window.KnownRuns()[0]->sequence, 2);
+  // Later records find it at its new place.
+  window.Apply(LateOutcome(3, "a", v1::OUTCOME_FAIL));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+}
+
+TEST(RunWindowTest, AJudgementOutlastsAReplacement) {
+  RunWindow window({});
+  v1::LogRecord cost = LateOutcome(2, "a", v1::OUTCOME_FAIL);
+  cost.mutable_outcome()->mutable_evaluation()->set_cost(7);
+  window.Apply(Assembled(1, "a", v1::OUTCOME_UNSPECIFIED));
+  window.Apply(cost);
+  window.Apply(LateOutcome(3, "a", v1::OUTCOME_ERROR));
+  window.Apply(Replacement(4, "a", v1::OUTCOME_PASS));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_EQ(window.KnownRuns()[0]->outcome, v1::OUTCOME_ERROR);
+  EXPECT_EQ(window.KnownRuns()[0]->cost, 7);
+  window.Apply(Replacement(5, "a", v1::OUTCOME_PASS));
+  EXPECT_EQ(window.KnownRuns()[0]->outcome, v1::OUTCOME_ERROR);
+}
+
+TEST(RunWindowTest, AJudgementBeforeTheRunOutlastsAReplacement) {
+  RunWindow window({});
+  window.Apply(LateOutcome(1, "a", v1::OUTCOME_FAIL));
+  window.Apply(Assembled(2, "a", v1::OUTCOME_PASS));
+  window.Apply(Replacement(3, "a", v1::OUTCOME_PASS));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+}
+
+TEST(RunWindowTest, AReplacementOfARunThatHasLeftKeepsItsJudgement) {
+  RunWindow::Capacity capacity;
+  capacity.successes = 1;
+  RunWindow window(capacity);
+  window.Apply(Assembled(1, "a", v1::OUTCOME_UNSPECIFIED));
+  window.Apply(LateOutcome(2, "a", v1::OUTCOME_PASS));
+  window.Apply(TraceRecord(3, "b", v1::OUTCOME_PASS));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("b"));
+  window.Apply(Replacement(4, "a", v1::OUTCOME_ERROR));
+  ASSERT_THAT(Ids(window.KnownRuns()), ElementsAre("a"));
+  EXPECT_FALSE(window.KnownRuns()[0]->failed());
+}
+
+TEST(RunWindowTest, DeletedRunsLeave) {
+  RunWindow window({});
+  window.Apply(Assembled(1, "a", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "b", v1::OUTCOME_PASS));
+  window.Apply(TraceRecord(3, "c", v1::OUTCOME_UNSPECIFIED));
+  window.Apply(LateOutcome(4, "a", v1::OUTCOME_PASS));
+  window.Apply(Replacement(5, "a", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(6, "d", v1::OUTCOME_PASS));
+  window.Apply(Deletion(7, {1, 5, 3, 99}));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("b", "d"));
+  EXPECT_THAT(window.PendingRuns(), IsEmpty());
+  // Nothing of them is left for a run of the same name.
+  window.Apply(Assembled(8, "a", v1::OUTCOME_FAIL));
+  EXPECT_TRUE(window.KnownRuns()[0]->failed());
+}
+
 }  // namespace
 }  // namespace faultline::slowloop

@@ -336,9 +336,12 @@ TEST_F(TraceLogTest, AReplacementTakesOverTheIdOfItsTrace) {
   ASSERT_OK_AND_ASSIGN(const uint64_t sequence, log_->FindTrace("p", "a"));
   EXPECT_EQ(sequence, 3);
   EXPECT_THAT(MustAppend(Traces({"a"})), ElementsAre(Duplicate(3)));
-  ASSERT_OK_AND_ASSIGN(const v1::LogRecord read, log_->Read("p", 3));
-  EXPECT_EQ(read.replacement().task().type(), "x");
+  ASSERT_OK_AND_ASSIGN(const v1::Trace read, log_->ReadTrace("p", 3));
+  EXPECT_EQ(read.task().type(), "x");
   EXPECT_EQ(log_->LastSequence("p"), 3);
+  MustAppend({OutcomeRecord("a", v1::OUTCOME_FAIL)});
+  EXPECT_THAT(log_->ReadTrace("p", 4),
+              testing::StatusIs(absl::StatusCode::kNotFound, HasSubstr("4")));
 }
 
 TEST_F(TraceLogTest, AReplacementIsADuplicateOnlyOfTheOneBefore) {
