@@ -82,47 +82,80 @@ double NormalTail(absl::Span<const HypergeometricStratum> strata) {
 
 double TwoSidedZ(double level) { return -NormalQuantile((1 - level) / 2); }
 
+// Mantel-Haenszel sums over strata.
+struct OddsSums {
+  double r = 0, s = 0;               // of ad/n and bc/n
+  double pr = 0, mixed = 0, qs = 0;  // of the variance of the log ratio
+  double excess = 0, variance = 0;   // of a, under no association
+};
+
+// Strata without cases or without controls say nothing.
+bool Informative(const Table& t) {
+  return t.a + t.b > 0 && t.c + t.d > 0 && t.a + t.b + t.c + t.d > 1;
+}
+
+// With `more` observations in each cell of the whole, shared out over the
+// strata by their size.
+OddsSums Sum(absl::Span<const Table> strata, double more) {
+  double whole = 0;
+  for (const Table& t : strata) {
+    if (Informative(t)) whole += t.a + t.b + t.c + t.d;
+  }
+  OddsSums sums;
+  for (const Table& t : strata) {
+    if (!Informative(t)) continue;
+    const double extra = more * (t.a + t.b + t.c + t.d) / whole;
+    const double a = t.a + extra, b = t.b + extra;
+    const double c = t.c + extra, d = t.d + extra;
+    const double n = a + b + c + d;
+    const double ri = a * d / n;
+    const double si = b * c / n;
+    const double p = (a + d) / n;
+    const double q = (b + c) / n;
+    sums.r += ri;
+    sums.s += si;
+    sums.pr += p * ri;
+    sums.mixed += p * si + q * ri;
+    sums.qs += q * si;
+    sums.excess += a - (a + b) * (a + c) / n;
+    sums.variance += (a + b) * (c + d) * (a + c) * (b + d) / (n * n * (n - 1));
+  }
+  return sums;
+}
+
+// How far the 95 % interval reaches from the ratio, as a factor.
+double IntervalFactor(const OddsSums& sums) {
+  const auto& [r, s, pr, mixed, qs, excess, variance] = sums;
+  return std::exp(
+      TwoSidedZ(0.95) *
+      std::sqrt(pr / (2 * r * r) + mixed / (2 * r * s) + qs / (2 * s * s)));
+}
+
 }  // namespace
 
 OddsRatio MantelHaenszel(absl::Span<const Table> strata) {
-  double r = 0, s = 0;               // sums of ad/n and bc/n
-  double pr = 0, mixed = 0, qs = 0;  // the sums of the variance
-  double excess = 0, variance = 0;   // of a, under no association
-  for (const Table& t : strata) {
-    const double cases = t.a + t.b;
-    const double controls = t.c + t.d;
-    const double n = cases + controls;
-    if (cases <= 0 || controls <= 0 || n <= 1) continue;
-    const double ri = t.a * t.d / n;
-    const double si = t.b * t.c / n;
-    const double p = (t.a + t.d) / n;
-    const double q = (t.b + t.c) / n;
-    r += ri;
-    s += si;
-    pr += p * ri;
-    mixed += p * si + q * ri;
-    qs += q * si;
-    excess += t.a - cases * (t.a + t.c) / n;
-    variance +=
-        cases * controls * (t.a + t.c) * (t.b + t.d) / (n * n * (n - 1));
-  }
-
+  const OddsSums sums = Sum(strata, 0);
   OddsRatio result;
-  if (variance > 0) {
-    const double distance = std::max(0.0, std::abs(excess) - 0.5);
-    result.p_value = std::erfc(distance / std::sqrt(2 * variance));
+  if (sums.variance > 0) {
+    const double distance = std::max(0.0, std::abs(sums.excess) - 0.5);
+    result.p_value = std::erfc(distance / std::sqrt(2 * sums.variance));
   }
-  if (r > 0 && s > 0) {
-    result.ratio = r / s;
-    const double spread =
-        TwoSidedZ(0.95) *
-        std::sqrt(pr / (2 * r * r) + mixed / (2 * r * s) + qs / (2 * s * s));
-    result.lower = result.ratio * std::exp(-spread);
-    result.upper = result.ratio * std::exp(spread);
-  } else if (r > 0) {
-    result.ratio = kInfinity;
-  } else if (s > 0) {
-    result.ratio = 0;
+  if (sums.r > 0 && sums.s > 0) {
+    const double factor = IntervalFactor(sums);
+    result.ratio = sums.r / sums.s;
+    result.lower = result.ratio / factor;
+    result.upper = result.ratio * factor;
+  } else if (sums.r > 0 || sums.s > 0) {
+    const OddsSums corrected = Sum(strata, 0.5);
+    const double ratio = corrected.r / corrected.s;
+    const double factor = IntervalFactor(corrected);
+    if (sums.r > 0) {
+      result.ratio = kInfinity;
+      result.lower = ratio / factor;
+    } else {
+      result.ratio = 0;
+      result.upper = ratio * factor;
+    }
   }
   return result;
 }

@@ -31,6 +31,9 @@ struct OddsRatio {
 
 // Mantel-Haenszel odds ratio with the variance of Robins, Breslow and
 // Greenland (1986). Strata without cases or without controls add nothing.
+// Where the ratio is 0 or infinite, the other bound comes from half an
+// observation more in every cell of the whole (Haldane 1956), shared out over
+// the strata by size.
 OddsRatio MantelHaenszel(absl::Span<const Table> strata);
 
 // One stratum of a one-sided test of over-representation: successes and draws

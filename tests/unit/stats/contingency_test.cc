@@ -80,13 +80,25 @@ TEST(MantelHaenszel, WithoutInformationClaimsNothing) {
   }
 }
 
-TEST(MantelHaenszel, PerfectSeparationIsSignificantWithoutInterval) {
+TEST(MantelHaenszel, PerfectSeparationIsBoundedOnOneSide) {
   const OddsRatio result = MantelHaenszel({{20, 0, 0, 20}});
   EXPECT_EQ(result.ratio, std::numeric_limits<double>::infinity());
-  EXPECT_EQ(result.lower, 0);
+  // ln(20.5^2 / 0.5^2) less 1.96 sqrt(2 / 20.5 + 2 / 0.5).
+  EXPECT_NEAR(std::log(result.lower), 7.427 - 1.96 * 2.0242, 0.01);
   EXPECT_EQ(result.upper, std::numeric_limits<double>::infinity());
   EXPECT_LT(result.p_value, 1e-6);
-  EXPECT_EQ(MantelHaenszel({{0, 20, 20, 0}}).ratio, 0);
+
+  const OddsRatio inverse = MantelHaenszel({{0, 20, 20, 0}});
+  EXPECT_EQ(inverse.ratio, 0);
+  EXPECT_EQ(inverse.lower, 0);
+  EXPECT_NEAR(inverse.upper * result.lower, 1, 1e-9);
+}
+
+TEST(MantelHaenszel, StrataDoNotWidenAOneSidedBound) {
+  const OddsRatio whole = MantelHaenszel({{40, 0, 0, 40}});
+  const OddsRatio parted =
+      MantelHaenszel({{10, 0, 0, 10}, {10, 0, 0, 10}, {20, 0, 0, 20}});
+  EXPECT_NEAR(std::log(parted.lower), std::log(whole.lower), 0.1);
 }
 
 TEST(StratifiedEnrichment, AgreesWithFishersTeaTasting) {
