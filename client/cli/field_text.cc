@@ -65,6 +65,9 @@ std::string FieldText(const Message& message, const FieldDescriptor& field) {
       return absl::StrCat(reflection.GetUInt64(message, &field));
     case FieldDescriptor::CPPTYPE_DOUBLE:
       return absl::StrCat(reflection.GetDouble(message, &field));
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return EnumWord(*field.enum_type(),
+                      reflection.GetEnumValue(message, &field));
     case FieldDescriptor::CPPTYPE_MESSAGE: {
       const auto* duration = google::protobuf::DynamicCastToGenerated<Duration>(
           &reflection.GetMessage(message, &field));
@@ -103,6 +106,15 @@ absl::Status SetFieldText(Message* message, const FieldDescriptor& field,
         return Malformed(field, "a number", text);
       }
       reflection.SetDouble(message, &field, value);
+      return absl::OkStatus();
+    }
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      const int value = ParseEnumWord(*field.enum_type(), text);
+      if (value == 0) {
+        return Malformed(
+            field, absl::StrJoin(EnumWords(*field.enum_type()), ", "), text);
+      }
+      reflection.SetEnumValue(message, &field, value);
       return absl::OkStatus();
     }
     case FieldDescriptor::CPPTYPE_MESSAGE: {

@@ -12,6 +12,10 @@ namespace faultline::slowloop {
 namespace {
 
 using ::google::protobuf::Duration;
+using ::google::protobuf::operator*;
+using ::google::protobuf::operator<;
+using ::google::protobuf::operator>;
+using ::google::protobuf::operator==;
 using ::google::protobuf::util::TimeUtil;
 
 v1::ProjectConfig BuiltInDefaults() {
@@ -28,6 +32,10 @@ v1::ProjectConfig BuiltInDefaults() {
   config.set_max_trials(6);
   *config.mutable_policy_ttl() = TimeUtil::SecondsToDuration(600);
   *config.mutable_intervention_ttl() = TimeUtil::HoursToDuration(30 * 24);
+  config.set_content(v1::CONTENT_POLICY_FULL);
+  config.mutable_retention();
+  config.mutable_quota();
+  config.mutable_assembly();
   return config;
 }
 
@@ -59,6 +67,77 @@ absl::Status CheckDuration(absl::string_view field, const Duration& duration,
       absl::StrCat(duration.seconds(), " s ", duration.nanos(), " ns"));
 }
 
+// Of the parts that are set whole; a zero is the default.
+void SetDefault(const Duration& value, Duration* duration) {
+  if (duration->seconds() == 0 && duration->nanos() == 0) *duration = value;
+}
+
+void FillRetention(v1::RetentionConfig* retention) {
+  if (!retention->has_max_age()) return;
+  SetDefault(retention->max_age() * 4, retention->mutable_failure_max_age());
+}
+
+void FillAssembly(v1::AssemblyConfig* assembly) {
+  SetDefault(TimeUtil::SecondsToDuration(5), assembly->mutable_quiet_period());
+  SetDefault(TimeUtil::SecondsToDuration(600),
+             assembly->mutable_idle_timeout());
+  SetDefault(TimeUtil::SecondsToDuration(3600),
+             assembly->mutable_amend_window());
+  if (assembly->max_open_runs() == 0) assembly->set_max_open_runs(100'000);
+}
+
+absl::Status CheckContent(int content) {
+  if (v1::ContentPolicy_IsValid(content)) return absl::OkStatus();
+  return OutOfRange("content", "must be full, digest or none",
+                    absl::StrCat(content));
+}
+
+absl::Status CheckRetention(const v1::RetentionConfig& retention) {
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckDuration("retention.max_age", retention.max_age(), true));
+  FAULTLINE_RETURN_IF_ERROR(CheckDuration("retention.failure_max_age",
+                                          retention.failure_max_age(), true));
+  const bool limited = retention.failure_max_age() > Duration();
+  if (limited && (retention.failure_max_age() < retention.max_age() ||
+                  retention.max_age() == Duration())) {
+    return OutOfRange("retention.failure_max_age",
+                      "needs retention.max_age, and must not be less",
+                      TimeUtil::ToString(retention.failure_max_age()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckQuota(const v1::QuotaConfig& quota) {
+  constexpr double kMost = 1e12;
+  FAULTLINE_RETURN_IF_ERROR(CheckRange("quota.records_per_second",
+                                       quota.records_per_second(), 0, kMost));
+  return CheckRange("quota.bytes_per_second", quota.bytes_per_second(), 0,
+                    kMost);
+}
+
+absl::Status CheckWithin(absl::string_view field, const Duration& duration,
+                         const Duration& least, const Duration& most) {
+  FAULTLINE_RETURN_IF_ERROR(CheckDuration(field, duration, false));
+  if (!(duration < least) && !(duration > most)) return absl::OkStatus();
+  return OutOfRange(field,
+                    absl::StrCat("must be from ", TimeUtil::ToString(least),
+                                 " to ", TimeUtil::ToString(most)),
+                    TimeUtil::ToString(duration));
+}
+
+absl::Status CheckAssembly(const v1::AssemblyConfig& assembly) {
+  const Duration month = TimeUtil::HoursToDuration(30 * 24);
+  FAULTLINE_RETURN_IF_ERROR(CheckWithin("assembly.quiet_period",
+                                        assembly.quiet_period(), Duration(),
+                                        TimeUtil::HoursToDuration(1)));
+  FAULTLINE_RETURN_IF_ERROR(CheckWithin("assembly.idle_timeout",
+                                        assembly.idle_timeout(),
+                                        assembly.quiet_period(), month));
+  FAULTLINE_RETURN_IF_ERROR(CheckWithin(
+      "assembly.amend_window", assembly.amend_window(), Duration(), month));
+  return CheckRange("assembly.max_open_runs", assembly.max_open_runs(), 1, 1e6);
+}
+
 }  // namespace
 
 absl::StatusOr<v1::ProjectConfig> ResolveConfig(
@@ -70,8 +149,13 @@ absl::StatusOr<v1::ProjectConfig> ResolveConfig(
     if (layer->has_tick_interval()) resolved.clear_tick_interval();
     if (layer->has_policy_ttl()) resolved.clear_policy_ttl();
     if (layer->has_intervention_ttl()) resolved.clear_intervention_ttl();
+    if (layer->has_retention()) resolved.clear_retention();
+    if (layer->has_quota()) resolved.clear_quota();
+    if (layer->has_assembly()) resolved.clear_assembly();
     resolved.MergeFrom(*layer);
   }
+  FillRetention(resolved.mutable_retention());
+  FillAssembly(resolved.mutable_assembly());
   FAULTLINE_RETURN_IF_ERROR(
       CheckDuration("tick_interval", resolved.tick_interval(), true));
   FAULTLINE_RETURN_IF_ERROR(
@@ -102,6 +186,10 @@ absl::StatusOr<v1::ProjectConfig> ResolveConfig(
                         "must be a kind of intervention", absl::StrCat(kind));
     }
   }
+  FAULTLINE_RETURN_IF_ERROR(CheckContent(resolved.content()));
+  FAULTLINE_RETURN_IF_ERROR(CheckRetention(resolved.retention()));
+  FAULTLINE_RETURN_IF_ERROR(CheckQuota(resolved.quota()));
+  FAULTLINE_RETURN_IF_ERROR(CheckAssembly(resolved.assembly()));
   return resolved;
 }
 

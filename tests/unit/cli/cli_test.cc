@@ -283,6 +283,37 @@ TEST_F(CliTest, SettingsTravelWithTheirMask) {
               AllOf(HasSubstr("1m30s"), HasSubstr("routing_policy,guardrail")));
 }
 
+TEST_F(CliTest, ASettingOfAGroupKeepsTheOthersOfIt) {
+  EXPECT_CALL(server_.admin, GetConfig)
+      .WillOnce(Invoke([](auto*, const auto*, auto* response) {
+        response->mutable_config()->mutable_quota()->set_stored_bytes(1000);
+        response->set_etag("e1");
+        return grpc::Status::OK;
+      }));
+  EXPECT_CALL(server_.admin, UpdateConfig)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        const v1::ProjectConfig& config = request->config();
+        EXPECT_EQ(request->etag(), "e1");
+        EXPECT_EQ(config.quota().stored_bytes(), 1000U);
+        EXPECT_EQ(config.quota().records_per_second(), 50);
+        EXPECT_EQ(config.retention().max_age().seconds(), 3600);
+        EXPECT_EQ(config.content(), v1::CONTENT_POLICY_DIGEST);
+        EXPECT_THAT(request->update_mask().paths(),
+                    testing::ElementsAre("quota", "retention", "content"));
+        *response->mutable_config() = config;
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"config", "set", "quota.records_per_second=50",
+                 "retention.max_age=1h", "content=digest"}),
+            kExitOk)
+      << err_;
+  EXPECT_THAT(
+      out_, AllOf(HasSubstr("quota.records_per_second"), HasSubstr("digest")));
+  EXPECT_EQ(Run({"config", "set", "quota=50"}), kExitUsage);
+  EXPECT_EQ(Run({"config", "set", "content=some"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("none"));
+}
+
 TEST_F(CliTest, ASettingThatIsNoneIsAUsageErrorThatNamesWhatIsPossible) {
   EXPECT_EQ(Run({"config", "set", "tick=90s"}), kExitUsage);
   EXPECT_THAT(err_, HasSubstr("tick_interval"));

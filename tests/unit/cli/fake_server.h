@@ -26,6 +26,10 @@ class FakeAdmin : public v1::AdminService::Service {
               (grpc::ServerContext*, const v1::ListTicksRequest*,
                v1::ListTicksResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, GetConfig,
+              (grpc::ServerContext*, const v1::GetConfigRequest*,
+               v1::GetConfigResponse*),
+              (override));
   MOCK_METHOD(grpc::Status, UpdateConfig,
               (grpc::ServerContext*, const v1::UpdateConfigRequest*,
                v1::UpdateConfigResponse*),

@@ -22,6 +22,32 @@ TEST(ResolveConfigTest, FillsInEveryField) {
   EXPECT_EQ(config.discovery_share(), 0.6);
   EXPECT_EQ(config.global_holdout(), 0.05);
   EXPECT_EQ(config.auto_approve_size(), 0);
+  EXPECT_EQ(config.content(), v1::CONTENT_POLICY_FULL);
+  EXPECT_FALSE(config.retention().has_max_age());
+  EXPECT_TRUE(config.has_quota());
+  EXPECT_EQ(config.assembly().quiet_period().seconds(), 5);
+  EXPECT_EQ(config.assembly().max_open_runs(), 100'000);
+}
+
+TEST(ResolveConfigTest, WhatIsSetWholeReplacesTheDefaultWhole) {
+  v1::ProjectConfig defaults;
+  defaults.mutable_quota()->set_stored_bytes(1000);
+  defaults.mutable_quota()->set_records_per_second(5);
+  defaults.mutable_retention()->set_max_traces(100);
+  v1::ProjectConfig own;
+  own.mutable_quota()->set_records_per_second(7);
+  ASSERT_OK_AND_ASSIGN(const v1::ProjectConfig config,
+                       ResolveConfig(own, defaults));
+  EXPECT_EQ(config.quota().records_per_second(), 7);
+  EXPECT_EQ(config.quota().stored_bytes(), 0);
+  EXPECT_EQ(config.retention().max_traces(), 100);
+}
+
+TEST(ResolveConfigTest, FailuresAreKeptFourTimesAsLong) {
+  v1::ProjectConfig own;
+  own.mutable_retention()->mutable_max_age()->set_seconds(100);
+  ASSERT_OK_AND_ASSIGN(const v1::ProjectConfig config, ResolveConfig(own, {}));
+  EXPECT_EQ(config.retention().failure_max_age().seconds(), 400);
 }
 
 TEST(ResolveConfigTest, OwnSettingsWinOverDefaults) {
@@ -73,6 +99,43 @@ TEST(ResolveConfigTest, NamesTheFieldAtFault) {
               c->add_auto_approve(static_cast<v1::InterventionKind>(99));
             }),
             "config.auto_approve[0]");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->set_content(static_cast<v1::ContentPolicy>(99));
+            }),
+            "config.content");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_retention()->mutable_max_age()->set_seconds(-1);
+            }),
+            "config.retention.max_age");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_retention()->mutable_max_age()->set_seconds(5);
+              c->mutable_retention()->mutable_failure_max_age()->set_seconds(4);
+            }),
+            "config.retention.failure_max_age");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_retention()->mutable_failure_max_age()->set_seconds(4);
+            }),
+            "config.retention.failure_max_age");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_quota()->set_records_per_second(-1);
+            }),
+            "config.quota.records_per_second");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_assembly()->mutable_quiet_period()->set_seconds(-1);
+            }),
+            "config.assembly.quiet_period");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_assembly()->mutable_quiet_period()->set_seconds(3601);
+            }),
+            "config.assembly.quiet_period");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_assembly()->mutable_idle_timeout()->set_seconds(4);
+            }),
+            "config.assembly.idle_timeout");
+  EXPECT_EQ(field_at_fault([](auto* c) {
+              c->mutable_assembly()->set_max_open_runs(2'000'000);
+            }),
+            "config.assembly.max_open_runs");
 }
 
 }  // namespace
