@@ -13,6 +13,22 @@ uint64_t Hash64(absl::string_view bytes, uint64_t seed) {
   return XXH64(bytes.data(), bytes.size(), seed);
 }
 
+struct Hasher64::State {
+  XXH64_state_t* const xxh = XXH64_createState();
+  ~State() { XXH64_freeState(xxh); }
+};
+
+Hasher64::Hasher64() : state_(std::make_unique<State>()) {
+  XXH64_reset(state_->xxh, 0);
+}
+Hasher64::~Hasher64() = default;
+
+void Hasher64::Update(absl::string_view bytes) {
+  XXH64_update(state_->xxh, bytes.data(), bytes.size());
+}
+
+uint64_t Hasher64::Digest() const { return XXH64_digest(state_->xxh); }
+
 uint64_t Mix64(uint64_t x) {
   x += 0x9e3779b97f4a7c15u;
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;

@@ -2,6 +2,7 @@
 #define FAULTLINE_LIB_BASE_HASH_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -12,6 +13,23 @@ namespace faultline::base {
 // xxh64 of the bytes. Stable across machines and releases: it is persisted and
 // shared with routers.
 uint64_t Hash64(absl::string_view bytes, uint64_t seed = 0);
+
+// Hash64 of bytes that come in parts. Not thread-safe.
+class Hasher64 {
+ public:
+  Hasher64();
+  ~Hasher64();
+  Hasher64(const Hasher64&) = delete;
+  Hasher64& operator=(const Hasher64&) = delete;
+
+  void Update(absl::string_view bytes);
+  // Of all bytes so far.
+  uint64_t Digest() const;
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
+};
 
 // Bijective scrambling of a 64-bit number (the finaliser of splitmix64).
 uint64_t Mix64(uint64_t x);
