@@ -40,6 +40,17 @@ embedding::Embedder::Options EmbedderOptions(const v1::ServerConfig& config) {
   return options;
 }
 
+space::Quantization QuantizationOf(const v1::ServerConfig& config) {
+  switch (config.space().quantization()) {
+    case v1::QUANTIZATION_FP16:
+      return space::Quantization::kFp16;
+    case v1::QUANTIZATION_INT8:
+      return space::Quantization::kInt8;
+    default:  // none, unset, or a value of a later release
+      return space::Quantization::kNone;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(const v1::ServerConfig& config,
@@ -80,6 +91,9 @@ absl::Status App::OpenProjects() {
   ingest::Ingestor::Options ingest;
   ingest.embedder = EmbedderOptions(config_);
   ingest.space.exact_limit = config_.space().exact_limit();
+  ingest.space.quantization = QuantizationOf(config_);
+  ingest.checkpoint_directory =
+      absl::StrCat(config_.data_dir(), "/checkpoints");
   FAULTLINE_ASSIGN_OR_RETURN(
       ingestor_,
       ingest::Ingestor::Create(ingest, log_.get(), validator_.get(), clock_));

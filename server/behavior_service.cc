@@ -51,13 +51,19 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
           base::MakeErrorDetail(v1::ErrorDetail::REASON_UNKNOWN_ENUM, "outcome",
                                 "an Outcome", "is none"));
     }
+    if (!v1::View_IsValid(request.view())) {
+      return base::DetailedError(
+          absl::StatusCode::kInvalidArgument,
+          base::MakeErrorDetail(v1::ErrorDetail::REASON_UNKNOWN_ENUM, "view",
+                                "a View", "is none"));
+    }
     FAULTLINE_ASSIGN_OR_RETURN(const v1::Trace query, Query(project, request));
     FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
                                projects_->Snapshot(project));
     FAULTLINE_ASSIGN_OR_RETURN(
         const std::vector<ingest::Ingestor::Similar> similar,
-        ingestor_->FindSimilar(project, query, static_cast<int>(page.size),
-                               request.outcome()));
+        ingestor_->FindSimilar(project, query, request.view(),
+                               static_cast<int>(page.size), request.outcome()));
     v1::FindSimilarTracesResponse response;
     response.set_indexed(ingestor_->GetCounters(project).indexed);
     for (const ingest::Ingestor::Similar& found : similar) {

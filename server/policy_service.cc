@@ -127,8 +127,8 @@ class PolicyService final : public v1::PolicyService::CallbackService {
     FAULTLINE_RETURN_IF_ERROR(CheckLength("assignment_key", key, 1, 256));
     FAULTLINE_ASSIGN_OR_RETURN(
         const std::vector<ingest::Ingestor::Similar> similar,
-        ingestor_->FindSimilar(project, request.trace(), kNeighbors,
-                               v1::OUTCOME_UNSPECIFIED));
+        ingestor_->FindSimilar(project, request.trace(), v1::VIEW_TRAJECTORY,
+                               kNeighbors, v1::OUTCOME_UNSPECIFIED));
 
     v1::RecommendResponse response;
     const auto matcher = board_->Current(project);

@@ -130,6 +130,9 @@ absl::Status CompleteServerConfig(v1::ServerConfig* config) {
   v1::SpaceConfig& space = *config->mutable_space();
   if (space.dimension() == 0) space.set_dimension(kDefaultDimension);
   if (space.exact_limit() == 0) space.set_exact_limit(kDefaultExactLimit);
+  if (space.quantization() == v1::QUANTIZATION_UNSPECIFIED) {
+    space.set_quantization(v1::QUANTIZATION_NONE);
+  }
 
   if (config->data_dir().empty()) {
     return Invalid("data_dir", "a directory",

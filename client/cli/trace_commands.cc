@@ -13,6 +13,7 @@ struct SimilarOptions {
   std::string trace_id;
   int limit = 10;
   std::string outcome;
+  std::string view;
 };
 
 absl::Status FindSimilar(Session* session, const SimilarOptions& options) {
@@ -21,6 +22,7 @@ absl::Status FindSimilar(Session* session, const SimilarOptions& options) {
   request.set_trace_id(options.trace_id);
   request.set_page_size(options.limit);
   request.set_outcome(ParseEnumWord<v1::Outcome>(options.outcome));
+  request.set_view(ParseEnumWord<v1::View>(options.view));
   FAULTLINE_ASSIGN_OR_RETURN(
       const auto response,
       session->Call(&v1::BehaviorService::Stub::FindSimilarTraces, request));
@@ -49,6 +51,9 @@ void AddTraceCommands(CLI::App* app, Session* session) {
   similar->add_option("--outcome", options->outcome, "Only with this outcome")
       ->check(CLI::IsMember(EnumWords<v1::Outcome>()))
       ->type_name("OUTCOME");
+  similar->add_option("--view", options->view, "In which runs are compared")
+      ->check(CLI::IsMember(EnumWords<v1::View>()))
+      ->type_name("VIEW");
 }
 
 }  // namespace faultline::cli

@@ -6,24 +6,38 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
 #include "lib/embedding/run.h"
+#include "lib/ingest/checkpoint_file.h"
 
 namespace faultline::ingest {
 namespace {
 
 constexpr int kIndexNiceness = 5;
+// A checkpoint is due when so many records have come since the last one, and
+// half as many as it holds: a start then reads a third of the log at most, and
+// what is written in all is three times what there is. It waits for a moment
+// when nothing waits, but not for ever.
+constexpr uint64_t kCheckpointRecords = 20000;
+constexpr uint64_t kPatience = 2;
+// At the end, where it spares the next start more than it takes.
+constexpr uint64_t kLastCheckpointRecords = 1000;
+constexpr uint64_t kLastCheckpointShare = 20;
 
 }  // namespace
 
-// The behaviour space under one embedder.
+// The behaviour spaces under one embedder.
 struct Indexer::Index {
   EmbedderPtr embedder;
-  std::unique_ptr<space::VectorSpace> space;
-  uint64_t indexed = 0;  // log sequence that the space is up to
+  std::unique_ptr<space::VectorSpace> trajectory;
+  std::unique_ptr<space::VectorSpace> behavior;
+  uint64_t indexed = 0;  // log sequence that the spaces are up to
 };
 
 // What a record says of one run.
@@ -41,9 +55,26 @@ struct Indexer::Change {
 struct Indexer::IndexBatch {
   uint64_t last = 0;  // sequence of the last record read
   std::vector<uint64_t> ids;
-  std::vector<float> vectors;  // ids.size() x dimension
+  std::vector<float> trajectories;  // ids.size() x dimension
+  std::vector<float> behaviors;     // ids.size() x dimension
   std::vector<Change> changes;
   int embedding_dimension = 0;  // of the callers' embeddings; 0: none
+};
+
+// Of traces alone. Their sequences are filled in when they are known.
+struct Indexer::Prepared {
+  Project* project;
+  EmbedderPtr embedder;
+  IndexBatch batch;
+  uint64_t first = 0;  // sequence of the first record; the last is batch.last
+  size_t bytes = 0;
+};
+
+// A project at its watermark.
+struct Indexer::Checkpoint {
+  std::shared_ptr<Index> index;
+  OutcomeTable outcomes;
+  int embedding_dimension;
 };
 
 struct Indexer::Project {
@@ -57,10 +88,16 @@ struct Indexer::Project {
   uint64_t replayed = 0;  // highest sequence that was there at start
   uint64_t traces = 0;
   int embedding_dimension = 0;  // 0: not known yet
+  int preparing = 0;            // calls that will deliver
+  // What calls have delivered, in log order.
+  std::deque<std::shared_ptr<Prepared>> delivered;
+  uint64_t checkpoint = 0;  // watermark of the last one, under this embedder
 
   bool HasWork() const {
-    return index != nullptr && status.ok() &&
-           (index->indexed < durable || next != nullptr);
+    if (index == nullptr || !status.ok()) return false;
+    if (next != nullptr) return true;
+    // What is on its way need not be read from the log.
+    return index->indexed < durable && (!delivered.empty() || preparing == 0);
   }
   bool IndexedUpTo(uint64_t sequence) const {
     return index != nullptr && index->indexed >= sequence && next == nullptr;
@@ -86,6 +123,19 @@ Indexer::~Indexer() {
     stopping_ = true;
   }
   thread_.join();
+  std::vector<Project*> projects;
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [name, project] : projects_) {
+      if (project->index == nullptr || project->next != nullptr) continue;
+      const uint64_t fresh = project->index->indexed - project->checkpoint;
+      if (fresh >= std::max(kLastCheckpointRecords,
+                            project->checkpoint / kLastCheckpointShare)) {
+        projects.push_back(project.get());
+      }
+    }
+  }
+  for (Project* project : projects) SaveCheckpoint(project);
 }
 
 Indexer::Project& Indexer::GetProject(absl::string_view name) {
@@ -121,10 +171,17 @@ absl::Status Indexer::Replay(
       pending.push_back({name, project->durable});
     }
   }
-  for (const Pending& p : pending) SetEmbedder(p.name, embedder(p.name));
+  std::vector<Pending> awaited;
+  for (const Pending& p : pending) {
+    EmbedderPtr own = embedder(p.name);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const bool waits,
+        Restore(p.name, own == nullptr ? first_embedder_ : std::move(own)));
+    if (waits) awaited.push_back(p);
+  }
 
   absl::MutexLock lock(&mutex_);
-  for (const Pending& p : pending) {
+  for (const Pending& p : awaited) {
     const Project& project = GetProject(p.name);
     const auto finished = [&project, &p] {
       return !project.status.ok() || project.IndexedUpTo(p.sequence);
@@ -133,6 +190,41 @@ absl::Status Indexer::Replay(
     FAULTLINE_RETURN_IF_ERROR(project.status);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Indexer::Restore(const std::string& project,
+                                      EmbedderPtr embedder) {
+  uint64_t durable;
+  {
+    absl::MutexLock lock(&mutex_);
+    durable = GetProject(project).durable;
+  }
+  absl::StatusOr<Checkpoint> saved = LoadCheckpoint(project, embedder, durable);
+  if (absl::IsDataLoss(saved.status())) {
+    LOG(ERROR) << saved.status().message()
+               << "; it is removed and the index rebuilt from the log";
+    unlink(CheckpointPath(project).c_str());
+  } else if (!saved.ok() && !absl::IsNotFound(saved.status())) {
+    LOG(WARNING) << saved.status().message()
+                 << "; the index is rebuilt from the log";
+  }
+  Checkpoint restored;
+  if (saved.ok()) {
+    restored = *std::move(saved);
+  } else {
+    FAULTLINE_ASSIGN_OR_RETURN(restored.index, NewIndex(std::move(embedder)));
+  }
+  absl::MutexLock lock(&mutex_);
+  Project& opened = GetProject(project);
+  opened.traces += restored.index->trajectory->size();
+  opened.checkpoint = restored.index->indexed;
+  opened.index = std::move(restored.index);
+  opened.outcomes = std::move(restored.outcomes);
+  if (opened.embedding_dimension == 0) {
+    opened.embedding_dimension = restored.embedding_dimension;
+  }
+  Enqueue(&opened);
+  return !absl::IsFailedPrecondition(saved.status());
 }
 
 int Indexer::EmbeddingDimension(absl::string_view project) const {
@@ -170,6 +262,80 @@ void Indexer::Observe(absl::string_view project,
   Enqueue(&observed);
 }
 
+std::shared_ptr<Indexer::Prepared> Indexer::Prepare(
+    absl::string_view project, const std::vector<v1::LogRecord>& records) {
+  if (!std::all_of(records.begin(), records.end(),
+                   [](const v1::LogRecord& r) { return r.has_trace(); })) {
+    return nullptr;
+  }
+  auto prepared = std::make_shared<Prepared>();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (backlog_ >= options_.max_backlog_bytes) return nullptr;
+    Project& stored = GetProject(project);
+    if (stored.index == nullptr) {
+      // Not yet replayed, or the very first call.
+      if (stored.replayed > 0) return nullptr;
+      prepared->embedder = first_embedder_;
+    } else {
+      prepared->embedder = stored.index->embedder;
+    }
+    prepared->project = &stored;
+    prepared->bytes = 2 * records.size() *
+                      static_cast<size_t>(prepared->embedder->dimension()) *
+                      sizeof(float);
+    backlog_ += prepared->bytes;
+    ++stored.preparing;
+  }
+  const size_t numbers = records.size() * prepared->embedder->dimension();
+  prepared->batch.trajectories.reserve(numbers);
+  prepared->batch.behaviors.reserve(numbers);
+  prepared->batch.ids.reserve(records.size());
+  prepared->batch.changes.reserve(records.size());
+  embedding::Run scratch;
+  for (const v1::LogRecord& record : records) {
+    Analyze(record, *prepared->embedder, &scratch, &prepared->batch);
+  }
+  return prepared;
+}
+
+void Indexer::Deliver(std::shared_ptr<Prepared> prepared,
+                      const std::vector<trace::TraceLog::Appended>* appended) {
+  IndexBatch& batch = prepared->batch;
+  size_t kept = 0;
+  if (appended != nullptr) {
+    const size_t dimension = prepared->embedder->dimension();
+    for (size_t i = 0; i < appended->size(); ++i) {
+      if ((*appended)[i].duplicate) continue;
+      batch.last = (*appended)[i].sequence;
+      if (kept == 0) prepared->first = batch.last;
+      if (kept < i) {
+        std::copy_n(batch.trajectories.begin() + i * dimension, dimension,
+                    batch.trajectories.begin() + kept * dimension);
+        std::copy_n(batch.behaviors.begin() + i * dimension, dimension,
+                    batch.behaviors.begin() + kept * dimension);
+        batch.changes[kept] = std::move(batch.changes[i]);
+      }
+      batch.ids[kept] = batch.last;
+      batch.changes[kept].sequence = batch.last;
+      ++kept;
+    }
+    batch.ids.resize(kept);
+    batch.trajectories.resize(kept * dimension);
+    batch.behaviors.resize(kept * dimension);
+    batch.changes.erase(batch.changes.begin() + kept, batch.changes.end());
+  }
+  absl::MutexLock lock(&mutex_);
+  Project* project = prepared->project;
+  --project->preparing;
+  if (kept == 0) {
+    backlog_ -= prepared->bytes;
+  } else {
+    project->delivered.push_back(std::move(prepared));
+  }
+  Enqueue(project);
+}
+
 void Indexer::SetEmbedder(absl::string_view project, EmbedderPtr embedder) {
   absl::StatusOr<std::shared_ptr<Index>> index =
       NewIndex(embedder == nullptr ? first_embedder_ : std::move(embedder));
@@ -182,8 +348,8 @@ void Indexer::SetEmbedder(absl::string_view project, EmbedderPtr embedder) {
 }
 
 absl::StatusOr<std::vector<Ingestor::Similar>> Indexer::FindSimilar(
-    absl::string_view project, const v1::Trace& trace, uint64_t self, int k,
-    v1::Outcome outcome) const {
+    absl::string_view project, const v1::Trace& trace, v1::View view,
+    uint64_t self, int k, v1::Outcome outcome) const {
   std::shared_ptr<const Index> index;
   {
     absl::ReaderMutexLock lock(&mutex_);
@@ -193,17 +359,22 @@ absl::StatusOr<std::vector<Ingestor::Similar>> Indexer::FindSimilar(
     if (known->index == nullptr) return std::vector<Ingestor::Similar>();
     index = known->index;
   }
+  const bool behavior = view == v1::VIEW_BEHAVIOR;
+  const space::VectorSpace& space =
+      behavior ? *index->behavior : *index->trajectory;
+  embedding::Run run;
+  embedding::ExtractFeatures(trace, &run);
   std::vector<float> vector(index->embedder->dimension());
-  index->embedder->Embed(embedding::ExtractRun(trace, nullptr),
-                         embedding::Map::kTrajectory, nullptr,
-                         absl::MakeSpan(vector));
+  index->embedder->Embed(
+      run, behavior ? embedding::Map::kBehavior : embedding::Map::kTrajectory,
+      nullptr, absl::MakeSpan(vector));
 
   // The index does not know outcomes: look further until enough are left.
   size_t wanted = k + 1;
   while (true) {
-    const size_t points = index->space->size();
-    FAULTLINE_ASSIGN_OR_RETURN(
-        auto found, index->space->Search(vector, static_cast<int>(wanted)));
+    const size_t points = space.size();
+    FAULTLINE_ASSIGN_OR_RETURN(auto found,
+                               space.Search(vector, static_cast<int>(wanted)));
     std::vector<Ingestor::Similar> similar;
     {
       absl::ReaderMutexLock lock(&mutex_);
@@ -231,7 +402,7 @@ void Indexer::FillCounters(absl::string_view project,
   counters->failures = known->outcomes.failures();
   if (known->index == nullptr) return;
   counters->indexed_sequence = known->index->indexed;
-  counters->indexed = known->index->space->size();
+  counters->indexed = known->index->trajectory->size();
   counters->embedding_epoch = known->index->embedder->epoch();
 }
 
@@ -251,7 +422,11 @@ absl::StatusOr<std::shared_ptr<Indexer::Index>> Indexer::NewIndex(
   space::VectorSpace::Options options = options_.space;
   options.dimension = embedder->dimension();
   auto index = std::make_shared<Index>();
-  FAULTLINE_ASSIGN_OR_RETURN(index->space, space::VectorSpace::Create(options));
+  FAULTLINE_ASSIGN_OR_RETURN(index->trajectory,
+                             space::VectorSpace::Create(options));
+  options.quantization = options_.behavior_quantization;
+  FAULTLINE_ASSIGN_OR_RETURN(index->behavior,
+                             space::VectorSpace::Create(options));
   index->embedder = std::move(embedder);
   return index;
 }
@@ -282,20 +457,22 @@ void Indexer::IndexLoop() {
 
 void Indexer::Advance(Project* project) {
   std::shared_ptr<Index> index, next;
-  uint64_t durable;
   {
     absl::MutexLock lock(&mutex_);
     index = project->index;
     next = project->next;
-    durable = project->durable;
   }
   // Only this thread changes Index::indexed and spaces, so that reading them
   // needs no lock here. `name` never changes.
-  absl::StatusOr<IndexBatch> batch = ReadBatch(project->name, *index, durable);
+  uint64_t read_to = 0;
+  absl::StatusOr<IndexBatch> batch = TakeDelivered(project, *index, &read_to);
+  if (batch->last == index->indexed) {
+    batch = ReadBatch(project->name, *index, read_to);
+  }
   absl::Status status = batch.status();
   size_t deleted = 0;
   if (status.ok()) {
-    const auto removed = UpdateSpace(*batch, index->space.get());
+    const auto removed = UpdateSpaces(*batch, index.get());
     status = removed.status();
     deleted = removed.value_or(0);
   }
@@ -313,23 +490,85 @@ void Indexer::Advance(Project* project) {
   if (status.ok() && next != nullptr) {
     batch = ReadBatch(project->name, *next, index->indexed);
     status = batch.status();
-    if (status.ok()) status = UpdateSpace(*batch, next->space.get()).status();
+    if (status.ok()) status = UpdateSpaces(*batch, next.get()).status();
   }
 
+  bool due;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (status.ok() && next != nullptr) {
+      next->indexed = batch->last;
+      if (project->next == next && next->indexed == index->indexed) {
+        project->index = std::move(project->next);
+        project->next = nullptr;
+        project->checkpoint = 0;
+      }
+    }
+    if (!status.ok()) {
+      LOG(ERROR) << "project " << project->name << " is not indexed beyond "
+                 << index->indexed << ": " << status;
+      project->status = std::move(status);
+    }
+    const uint64_t wanted =
+        std::max(kCheckpointRecords, project->checkpoint / 2);
+    const uint64_t fresh = project->index->indexed - project->checkpoint;
+    const bool idle = project->index->indexed == project->durable;
+    due = project->next == nullptr &&
+          fresh >= (idle ? wanted : kPatience * wanted);
+  }
+  if (due) SaveCheckpoint(project);
   absl::MutexLock lock(&mutex_);
-  if (status.ok() && next != nullptr) {
-    next->indexed = batch->last;
-    if (project->next == next && next->indexed == index->indexed) {
-      project->index = std::move(project->next);
-      project->next = nullptr;
+  Enqueue(project);
+}
+
+Indexer::IndexBatch Indexer::TakeDelivered(Project* project, const Index& index,
+                                           uint64_t* read_to) {
+  std::vector<std::shared_ptr<Prepared>> taken;
+  IndexBatch batch;
+  batch.last = index.indexed;
+  size_t runs = 0;
+  {
+    absl::MutexLock lock(&mutex_);
+    auto& delivered = project->delivered;
+    while (!delivered.empty() && runs < options_.index_batch) {
+      const std::shared_ptr<Prepared>& front = delivered.front();
+      const bool useless =
+          front->first <= batch.last || front->embedder != index.embedder;
+      if (!useless && front->first != batch.last + 1) break;
+      backlog_ -= front->bytes;
+      if (!useless) {
+        batch.last = front->batch.last;
+        runs += front->batch.ids.size();
+        taken.push_back(front);
+      }
+      delivered.pop_front();
+    }
+    if (!delivered.empty()) {
+      *read_to = std::min(project->durable, delivered.front()->first - 1);
+    } else {
+      *read_to = project->preparing > 0 ? index.indexed : project->durable;
     }
   }
-  if (!status.ok()) {
-    LOG(ERROR) << "project " << project->name << " is not indexed beyond "
-               << index->indexed << ": " << status;
-    project->status = std::move(status);
+  const size_t numbers = runs * index.embedder->dimension();
+  batch.ids.reserve(runs);
+  batch.trajectories.reserve(numbers);
+  batch.behaviors.reserve(numbers);
+  batch.changes.reserve(runs);
+  for (const std::shared_ptr<Prepared>& part : taken) {
+    IndexBatch& from = part->batch;
+    batch.ids.insert(batch.ids.end(), from.ids.begin(), from.ids.end());
+    batch.trajectories.insert(batch.trajectories.end(),
+                              from.trajectories.begin(),
+                              from.trajectories.end());
+    batch.behaviors.insert(batch.behaviors.end(), from.behaviors.begin(),
+                           from.behaviors.end());
+    std::move(from.changes.begin(), from.changes.end(),
+              std::back_inserter(batch.changes));
+    if (batch.embedding_dimension == 0) {
+      batch.embedding_dimension = from.embedding_dimension;
+    }
   }
-  Enqueue(project);
+  return batch;
 }
 
 absl::StatusOr<Indexer::IndexBatch> Indexer::ReadBatch(
@@ -337,9 +576,10 @@ absl::StatusOr<Indexer::IndexBatch> Indexer::ReadBatch(
   IndexBatch batch;
   batch.last = std::min(last, index.indexed + options_.index_batch);
   if (batch.last == index.indexed) return batch;
+  embedding::Run scratch;
   FAULTLINE_RETURN_IF_ERROR(log_->Scan(
       project, index.indexed + 1, batch.last, [&](const v1::LogRecord& record) {
-        Analyze(record, *index.embedder, &batch);
+        Analyze(record, *index.embedder, &scratch, &batch);
         return true;
       }));
   FAULTLINE_RETURN_IF_ERROR(FindRuns(project, &batch));
@@ -347,7 +587,8 @@ absl::StatusOr<Indexer::IndexBatch> Indexer::ReadBatch(
 }
 
 void Indexer::Analyze(const v1::LogRecord& record,
-                      const embedding::Embedder& embedder, IndexBatch* batch) {
+                      const embedding::Embedder& embedder,
+                      embedding::Run* scratch, IndexBatch* batch) {
   switch (record.payload_case()) {
     case v1::LogRecord::kTrace:
     case v1::LogRecord::kReplacement: {
@@ -355,10 +596,12 @@ void Indexer::Analyze(const v1::LogRecord& record,
       const v1::Trace& trace = is_new ? record.trace() : record.replacement();
       const size_t dimension = embedder.dimension();
       batch->ids.push_back(record.sequence());
-      batch->vectors.resize(batch->vectors.size() + dimension);
-      embedder.Embed(embedding::ExtractRun(trace, nullptr),
-                     embedding::Map::kTrajectory, nullptr,
-                     absl::MakeSpan(batch->vectors).last(dimension));
+      batch->trajectories.resize(batch->trajectories.size() + dimension);
+      batch->behaviors.resize(batch->behaviors.size() + dimension);
+      embedding::ExtractFeatures(trace, scratch);
+      embedder.EmbedViews(*scratch,
+                          absl::MakeSpan(batch->trajectories).last(dimension),
+                          absl::MakeSpan(batch->behaviors).last(dimension));
       batch->changes.push_back({is_new ? Change::kTrace : Change::kReplacement,
                                 record.sequence(),
                                 trace.trace_id(),
@@ -420,9 +663,16 @@ absl::Status Indexer::FindRuns(const std::string& project,
   return absl::OkStatus();
 }
 
-absl::StatusOr<size_t> Indexer::UpdateSpace(const IndexBatch& batch,
-                                            space::VectorSpace* space) {
-  FAULTLINE_RETURN_IF_ERROR(space->Add(batch.ids, batch.vectors));
+absl::StatusOr<size_t> Indexer::UpdateSpaces(const IndexBatch& batch,
+                                             Index* index) {
+  FAULTLINE_RETURN_IF_ERROR(
+      index->trajectory->Add(batch.ids, batch.trajectories));
+  if (const auto added = index->behavior->Add(batch.ids, batch.behaviors);
+      !added.ok()) {
+    // The batch will come again.
+    FAULTLINE_RETURN_IF_ERROR(index->trajectory->Remove(batch.ids).status());
+    return added;
+  }
   // Whatever is removed was added before, here or in an earlier batch.
   std::vector<uint64_t> replaced, deleted;
   for (const Change& change : batch.changes) {
@@ -433,10 +683,12 @@ absl::StatusOr<size_t> Indexer::UpdateSpace(const IndexBatch& batch,
     }
   }
   if (!replaced.empty()) {
-    FAULTLINE_RETURN_IF_ERROR(space->Remove(replaced).status());
+    FAULTLINE_RETURN_IF_ERROR(index->trajectory->Remove(replaced).status());
+    FAULTLINE_RETURN_IF_ERROR(index->behavior->Remove(replaced).status());
   }
   if (deleted.empty()) return 0;
-  return space->Remove(deleted);
+  FAULTLINE_RETURN_IF_ERROR(index->behavior->Remove(deleted).status());
+  return index->trajectory->Remove(deleted);
 }
 
 void Indexer::Apply(const Change& change, Project* project) {
@@ -457,6 +709,101 @@ void Indexer::Apply(const Change& change, Project* project) {
       outcomes.Remove(change.sequence);
       break;
   }
+}
+
+std::string Indexer::CheckpointPath(const std::string& project) const {
+  return absl::StrCat(options_.checkpoint_directory, "/", project, ".ckpt");
+}
+
+absl::StatusOr<uint64_t> Indexer::Anchor(const std::string& project,
+                                         uint64_t sequence) const {
+  const absl::StatusOr<v1::LogRecord> record = log_->Read(project, sequence);
+  if (absl::IsNotFound(record.status())) return 0;
+  FAULTLINE_RETURN_IF_ERROR(record.status());
+  return base::Hash64(record->receive_time().SerializeAsString());
+}
+
+void Indexer::SaveCheckpoint(Project* project) {
+  if (options_.checkpoint_directory.empty()) return;
+  // Only the index thread changes what is saved; others read it.
+  std::shared_ptr<const Index> index;
+  const OutcomeTable* outcomes;
+  v1::CheckpointSummary summary;
+  {
+    absl::MutexLock lock(&mutex_);
+    index = project->index;
+    outcomes = &project->outcomes;
+    summary.set_embedding_dimension(project->embedding_dimension);
+  }
+  summary.set_project(project->name);
+  summary.set_fingerprint(index->embedder->fingerprint());
+  summary.set_watermark(index->indexed);
+  const auto save = [&]() -> absl::Status {
+    FAULTLINE_ASSIGN_OR_RETURN(const uint64_t anchor,
+                               Anchor(project->name, index->indexed));
+    summary.set_anchor(anchor);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const auto writer,
+        CheckpointWriter::Create(CheckpointPath(project->name)));
+    const auto sink = [&writer](absl::string_view bytes) {
+      return writer->Write(bytes);
+    };
+    FAULTLINE_RETURN_IF_ERROR(outcomes->Save(sink));
+    FAULTLINE_RETURN_IF_ERROR(index->trajectory->Save(sink));
+    FAULTLINE_RETURN_IF_ERROR(index->behavior->Save(sink));
+    return writer->Commit(summary);
+  };
+  const absl::Status status = save();
+  if (!status.ok()) {
+    LOG(ERROR) << status.message()
+               << "; the next start reads the log from the checkpoint before";
+  }
+  absl::MutexLock lock(&mutex_);
+  // Where it failed, too: it is tried again when as much has come.
+  project->checkpoint = index->indexed;
+}
+
+absl::StatusOr<Indexer::Checkpoint> Indexer::LoadCheckpoint(
+    const std::string& project, EmbedderPtr embedder, uint64_t durable) const {
+  if (options_.checkpoint_directory.empty()) {
+    return absl::NotFoundError("there are no checkpoints");
+  }
+  const std::string path = CheckpointPath(project);
+  FAULTLINE_ASSIGN_OR_RETURN(const auto reader, CheckpointReader::Open(path));
+  const v1::CheckpointSummary& summary = reader->summary();
+  FAULTLINE_ASSIGN_OR_RETURN(const uint64_t anchor,
+                             Anchor(project, summary.watermark()));
+  if (summary.project() != project || summary.watermark() > durable ||
+      (anchor != 0 && summary.anchor() != 0 && anchor != summary.anchor())) {
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", path, ": is of another log"));
+  }
+  if (summary.fingerprint() != embedder->fingerprint()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("checkpoint ", path, ": is of embedder ",
+                     summary.fingerprint(), ", not ", embedder->fingerprint()));
+  }
+  const auto source = [&reader](absl::Span<char> bytes) {
+    return reader->Read(bytes);
+  };
+  space::VectorSpace::Options options = options_.space;
+  options.dimension = embedder->dimension();
+  Checkpoint checkpoint;
+  checkpoint.embedding_dimension =
+      static_cast<int>(summary.embedding_dimension());
+  checkpoint.index = std::make_shared<Index>();
+  Index& index = *checkpoint.index;
+  FAULTLINE_RETURN_IF_ERROR(
+      checkpoint.outcomes.Load(source, summary.watermark()));
+  FAULTLINE_ASSIGN_OR_RETURN(index.trajectory,
+                             space::VectorSpace::Load(options, source));
+  options.quantization = options_.behavior_quantization;
+  FAULTLINE_ASSIGN_OR_RETURN(index.behavior,
+                             space::VectorSpace::Load(options, source));
+  FAULTLINE_RETURN_IF_ERROR(reader->Finish());
+  index.embedder = std::move(embedder);
+  index.indexed = summary.watermark();
+  return checkpoint;
 }
 
 }  // namespace faultline::ingest

@@ -24,13 +24,17 @@
 
 namespace faultline::ingest {
 
-// The indexing half of the fast path: on one thread, extracts, embeds and adds
-// the runs of every project to its behaviour space, in log order. The thread
-// reads the log from its own watermark on, so that a flood of traces costs
-// delay and never memory.
+// The indexing half of the fast path: one thread adds the runs of every project
+// to its behaviour spaces, one for each view, in log order. What a call stores
+// is embedded on the caller's thread and handed over when it is durable; what
+// nobody handed over, or came when too much was waiting, the thread reads from
+// the log. So a flood of traces costs delay and never memory.
 //
-// Owns the spaces, which are a cache of the log. Does not own the log; reads
-// it until the destructor has stopped the thread. Thread-safe.
+// Owns the spaces, which are a cache of the log, and the checkpoints, which
+// spare a start most of the reading: files of everything that indexing derives
+// from the log up to a watermark. Does not own the log; reads it until the
+// destructor has stopped the thread. Thread-safe. The destructor writes the
+// checkpoints that are worth it.
 class Indexer {
  public:
   using EmbedderPtr = std::shared_ptr<const embedding::Embedder>;
@@ -52,17 +56,31 @@ class Indexer {
       ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitUntilIndexed(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // What a call's records mean to the index, on their way into the log.
+  struct Prepared;
+  // Embeds the records of a call of Append. Null where the index will read them
+  // from the log. What it returns must come back by Deliver.
+  std::shared_ptr<Prepared> Prepare(absl::string_view project,
+                                    const std::vector<v1::LogRecord>& records)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // On the log's committer thread, with what became of the records; or null
+  // where the log refused them. Does not block.
+  void Deliver(std::shared_ptr<Prepared> prepared,
+               const std::vector<trace::TraceLog::Appended>* appended)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // New durable records of a project, in log order. Does not block.
   void Observe(absl::string_view project,
                const std::vector<v1::LogRecord>& records)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The k runs nearest to a valid trace, but for the one with sequence `self`
-  // (0: none). `outcome` UNSPECIFIED takes all. Returns why indexing stands
-  // still, where it does.
+  // The k runs nearest to a valid trace in a view, but for the one with
+  // sequence `self` (0: none). `outcome` UNSPECIFIED takes all. Returns why
+  // indexing stands still, where it does.
   absl::StatusOr<std::vector<Ingestor::Similar>> FindSimilar(
-      absl::string_view project, const v1::Trace& trace, uint64_t self, int k,
-      v1::Outcome outcome) const ABSL_LOCKS_EXCLUDED(mutex_);
+      absl::string_view project, const v1::Trace& trace, v1::View view,
+      uint64_t self, int k, v1::Outcome outcome) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Fills in what indexing counts.
   void FillCounters(absl::string_view project,
@@ -92,17 +110,41 @@ class Indexer {
   void IndexLoop() ABSL_LOCKS_EXCLUDED(mutex_);
   // One batch of the index in use, then one of the index being built.
   void Advance(Project* project) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What is delivered next of the index, and up to where to read the log
+  // where nothing is.
+  IndexBatch TakeDelivered(Project* project, const Index& index,
+                           uint64_t* read_to) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<IndexBatch> ReadBatch(const std::string& project,
                                        const Index& index, uint64_t last) const;
   static void Apply(const Change& change, Project* project);
+  // `scratch` lends its memory.
   static void Analyze(const v1::LogRecord& record,
-                      const embedding::Embedder& embedder, IndexBatch* batch);
+                      const embedding::Embedder& embedder,
+                      embedding::Run* scratch, IndexBatch* batch);
   // Fills in the sequences of judged and of replaced runs.
   absl::Status FindRuns(const std::string& project, IndexBatch* batch) const;
   // Adds and removes runs; returns how many were removed because they were
   // deleted.
-  static absl::StatusOr<size_t> UpdateSpace(const IndexBatch& batch,
-                                            space::VectorSpace* space);
+  static absl::StatusOr<size_t> UpdateSpaces(const IndexBatch& batch,
+                                             Index* index);
+
+  std::string CheckpointPath(const std::string& project) const;
+  // Tells a log from another one with the same project. 0: the record is gone.
+  absl::StatusOr<uint64_t> Anchor(const std::string& project,
+                                  uint64_t sequence) const;
+  // On the index thread, or after it.
+  void SaveCheckpoint(Project* project) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The project as it was saved. NOT_FOUND where it was not,
+  // FAILED_PRECONDITION where it was under other settings, DATA_LOSS where the
+  // file is damaged or another log's.
+  struct Checkpoint;
+  absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& project,
+                                            EmbedderPtr embedder,
+                                            uint64_t durable) const;
+  // Takes what can be taken from the checkpoint. False where the rest must be
+  // rebuilt under a new fingerprint, which nobody needs to wait for.
+  absl::StatusOr<bool> Restore(const std::string& project, EmbedderPtr embedder)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Ingestor::Options options_;
   const EmbedderPtr first_embedder_;
@@ -113,6 +155,8 @@ class Indexer {
   absl::flat_hash_map<std::string, std::unique_ptr<Project>> projects_
       ABSL_GUARDED_BY(mutex_);
   std::deque<Project*> ready_ ABSL_GUARDED_BY(mutex_);
+  // Of vectors prepared and not yet added, in bytes.
+  size_t backlog_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;  // last: it uses the others
 };

@@ -49,7 +49,7 @@ class IngestorImpl : public Ingestor {
   void SetEmbedder(absl::string_view project,
                    Indexer::EmbedderPtr embedder) override;
   absl::StatusOr<std::vector<Similar>> FindSimilar(
-      absl::string_view project, const v1::Trace& trace, int k,
+      absl::string_view project, const v1::Trace& trace, v1::View view, int k,
       v1::Outcome outcome) const override;
   Counters GetCounters(absl::string_view project) const override;
   void WaitUntilIndexed(absl::string_view project) override;
@@ -198,12 +198,16 @@ absl::Status IngestorImpl::Append(absl::string_view project,
     absl::MutexLock lock(&mutex_);
     ++appends_in_flight_;
   }
+  auto prepared = indexer_.Prepare(project, records);
   const absl::Status status = log_->Append(
       project, std::move(records),
-      [this, name = std::string(project), result = std::move(result),
+      [this, name = std::string(project), result = std::move(result), prepared,
        done = std::move(done)](
           absl::StatusOr<std::vector<trace::TraceLog::Appended>>
               appended) mutable {
+        if (prepared != nullptr) {
+          indexer_.Deliver(prepared, appended.ok() ? &*appended : nullptr);
+        }
         if (appended.ok()) {
           for (const auto& record : *appended) {
             ++(record.duplicate ? result.duplicates : result.stored);
@@ -218,6 +222,7 @@ absl::Status IngestorImpl::Append(absl::string_view project,
         --appends_in_flight_;
       });
   if (!status.ok()) {
+    if (prepared != nullptr) indexer_.Deliver(prepared, nullptr);
     absl::MutexLock lock(&mutex_);
     --appends_in_flight_;
   }
@@ -238,7 +243,7 @@ void IngestorImpl::SetEmbedder(absl::string_view project,
 }
 
 absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
-    absl::string_view project, const v1::Trace& trace, int k,
+    absl::string_view project, const v1::Trace& trace, v1::View view, int k,
     v1::Outcome outcome) const {
   const absl::Time now = clock_->Now();
   v1::Trace whole = trace;
@@ -256,7 +261,8 @@ absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
       trace.trace_id().empty() ? absl::NotFoundError("")
                                : log_->FindTrace(project, trace.trace_id());
   if (!self.ok() && !absl::IsNotFound(self.status())) return self.status();
-  return indexer_.FindSimilar(project, whole, self.value_or(0), k, outcome);
+  return indexer_.FindSimilar(project, whole, view, self.value_or(0), k,
+                              outcome);
 }
 
 Ingestor::Counters IngestorImpl::GetCounters(absl::string_view project) const {

@@ -33,10 +33,17 @@ class Ingestor {
  public:
   struct Options {
     embedding::Embedder::Options embedder;
-    // `dimension` is the embedder's.
+    // `dimension` is the embedder's; quantization is the trajectory view's.
     space::VectorSpace::Options space;
+    // Of the behaviour view, which is half of the memory otherwise.
+    space::Quantization behavior_quantization = space::Quantization::kInt8;
+    // Where checkpoints are kept. Empty: there are none.
+    std::string checkpoint_directory;
     // Records read, embedded and added at once. At least 1.
     size_t index_batch = 256;
+    // Vectors that wait to be added, in bytes; beyond it the index reads the
+    // log.
+    size_t max_backlog_bytes = 64 << 20;
   };
 
   // A refused element.
@@ -77,9 +84,12 @@ class Ingestor {
 
   virtual ~Ingestor() = default;
 
-  // Rebuilds every space from the log; returns when they are complete. Call
-  // once. `embedder` gives the embedder of a project (its last epoch), null
-  // for the first epoch. Returns the log's errors.
+  // Makes every space from its checkpoint and the log; returns when they are
+  // complete, but for projects whose embedder is not that of the checkpoint:
+  // these are embedded again behind the scenes, and searches see what there is.
+  // A damaged checkpoint is logged by name and made again. Call once.
+  // `embedder` gives the embedder of a project (its last epoch), null for the
+  // first epoch. Returns the log's errors.
   virtual absl::Status Replay(
       const std::function<std::shared_ptr<const embedding::Embedder>(
           absl::string_view project)>& embedder) = 0;
@@ -103,12 +113,13 @@ class Ingestor {
       absl::string_view project,
       std::shared_ptr<const embedding::Embedder> embedder) = 0;
 
-  // The k stored runs nearest to `trace`, itself left out, nearest first.
+  // The k stored runs nearest to `trace` in a view (UNSPECIFIED: trajectory),
+  // itself left out, nearest first.
   // `outcome` UNSPECIFIED takes all. The trace may be partial, without id and
   // start time; INVALID_ARGUMENT names what else is wrong with it. Empty for a
   // project that has no run.
   virtual absl::StatusOr<std::vector<Similar>> FindSimilar(
-      absl::string_view project, const v1::Trace& trace, int k,
+      absl::string_view project, const v1::Trace& trace, v1::View view, int k,
       v1::Outcome outcome) const = 0;
 
   virtual Counters GetCounters(absl::string_view project) const = 0;

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "faultline/v1/trace.pb.h"
 
 namespace faultline::ingest {
@@ -32,6 +35,15 @@ class OutcomeTable {
                     v1::Outcome outcome);
   // Forgets a trace.
   void Remove(uint64_t sequence);
+
+  // Writes everything, for Load. Returns the sink's errors.
+  using Sink = absl::FunctionRef<absl::Status(absl::string_view bytes)>;
+  absl::Status Save(Sink sink) const;
+  // Becomes what was saved. `source` gives the next bytes.size() bytes, or an
+  // error, which is returned. DATA_LOSS where the bytes are malformed, or tell
+  // of a sequence beyond `last`.
+  using Source = absl::FunctionRef<absl::Status(absl::Span<char> bytes)>;
+  absl::Status Load(Source source, uint64_t last);
 
   // UNSPECIFIED where not known.
   v1::Outcome Get(uint64_t sequence) const;

@@ -1,5 +1,9 @@
 #include "lib/ingest/ingestor.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,7 +52,12 @@ v1::OutcomeRecord MakeOutcome(const std::string& id, v1::Outcome outcome) {
 
 class IngestorTest : public ::testing::Test {
  protected:
-  IngestorTest() : faults_(&store_) {
+  IngestorTest()
+      : faults_(&store_),
+        checkpoints_(
+            ::testing::TempDir() + "/ingestor_test/" +
+            ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    std::filesystem::remove_all(checkpoints_);
     auto validator = trace::TraceValidator::Create(v1::TraceLimits());
     EXPECT_OK(validator);
     validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
@@ -63,6 +72,8 @@ class IngestorTest : public ::testing::Test {
     log_ = *std::move(log);
     Ingestor::Options options;
     options.index_batch = 3;  // so that a few traces are several batches
+    options.max_backlog_bytes = backlog_bytes_;
+    options.checkpoint_directory = checkpoints_;
     auto ingestor =
         Ingestor::Create(options, log_.get(), validator_.get(), &clock_);
     ASSERT_OK(ingestor);
@@ -100,9 +111,10 @@ class IngestorTest : public ::testing::Test {
   // Ids of the runs near `trace`, nearest first.
   std::vector<std::string> Similar(
       const v1::Trace& trace, int k,
-      v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED) {
+      v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED,
+      v1::View view = v1::VIEW_TRAJECTORY) {
     ingestor_->WaitUntilIndexed("p");
-    const auto similar = ingestor_->FindSimilar("p", trace, k, outcome);
+    const auto similar = ingestor_->FindSimilar("p", trace, view, k, outcome);
     EXPECT_OK(similar);
     std::vector<std::string> ids;
     if (!similar.ok()) return ids;
@@ -116,6 +128,8 @@ class IngestorTest : public ::testing::Test {
 
   store::MemoryStore store_;
   FaultStore faults_;
+  const std::string checkpoints_;
+  size_t backlog_bytes_ = 64 << 20;
   fakes::FakeClock clock_;
   std::unique_ptr<trace::TraceValidator> validator_;
   std::unique_ptr<trace::TraceLog> log_;
@@ -242,7 +256,7 @@ TEST_F(IngestorTest, FindsSimilarRunsWithoutTheQueryItself) {
 TEST_F(IngestorTest, ABadQueryIsInvalid) {
   v1::Trace query = MakeTrace("q", "x");
   query.mutable_steps(0)->clear_kind();
-  const auto similar = ingestor_->FindSimilar("p", query, 3, {});
+  const auto similar = ingestor_->FindSimilar("p", query, {}, 3, {});
   EXPECT_THAT(similar, StatusIs(absl::StatusCode::kInvalidArgument, _));
 }
 
@@ -329,7 +343,7 @@ TEST_F(IngestorTest, ReplayReportsALogThatCannotBeRead) {
   Open();
   faults_.FailReads(0, 1, absl::DataLossError("torn"));
   EXPECT_THAT(Replay(), StatusIs(absl::StatusCode::kDataLoss, _));
-  EXPECT_THAT(ingestor_->FindSimilar("p", MakeTrace("q", "x"), 1, {}),
+  EXPECT_THAT(ingestor_->FindSimilar("p", MakeTrace("q", "x"), {}, 1, {}),
               StatusIs(absl::StatusCode::kDataLoss, _));
   // The next record gives it another try.
   ASSERT_OK(Ingest({MakeTrace("b", "x")}));
@@ -374,6 +388,162 @@ TEST_F(IngestorTest, TracesMayArriveBeforeReplay) {
   ASSERT_OK(Replay());
   EXPECT_THAT(Similar(MakeTrace("q", "x"), 5), ElementsAre("a", "b"));
   EXPECT_EQ(ingestor_->GetCounters("p").traces, 2);
+}
+
+TEST_F(IngestorTest, TheViewDecidesWhatIsSimilar) {
+  v1::Trace other_model = MakeTrace("same-steps", "x");
+  other_model.mutable_system()->set_model("large");
+  v1::Trace other_steps = MakeTrace("same-model", "y");
+  other_steps.mutable_system()->set_model("small");
+  v1::Trace query = MakeTrace("q", "x");
+  query.mutable_system()->set_model("small");
+  ASSERT_OK(Ingest({other_steps, other_model}));
+  EXPECT_THAT(Similar(query, 1, v1::OUTCOME_UNSPECIFIED, v1::VIEW_BEHAVIOR),
+              ElementsAre("same-steps"));
+}
+
+// Many traces in calls of different sizes, some of them twice, judgements and
+// changes of settings between them.
+class IndexingTest : public IngestorTest {
+ protected:
+  void IngestMany(int begin, int end) {
+    for (int i = begin; i < end;) {
+      std::vector<v1::Trace> traces;
+      for (const int stop = std::min(end, i + 1 + i % 97); i < stop; ++i) {
+        traces.push_back(MakeTrace(
+            absl::StrCat("t", i), absl::StrCat("tool-", i % 23 / 10, i % 7),
+            i % 3 == 0 ? v1::OUTCOME_FAIL : v1::OUTCOME_PASS));
+        if (i % 11 == 0) traces.push_back(traces.front());
+      }
+      ASSERT_OK(Ingest(std::move(traces)));
+      ASSERT_OK(
+          Judge({MakeOutcome(absl::StrCat("t", i / 2), v1::OUTCOME_FAIL),
+                 MakeOutcome(absl::StrCat("t", i + 40), v1::OUTCOME_ERROR)}));
+      std::vector<v1::LogRecord> records(1);
+      records[0].mutable_config()->set_max_trials(i % 64);
+      ASSERT_OK(log_->AppendAndWait("p", records));
+    }
+  }
+
+  // What the index says.
+  std::string Report() {
+    ingestor_->WaitUntilIndexed("p");
+    const Ingestor::Counters counters = ingestor_->GetCounters("p");
+    std::string report = absl::StrCat(
+        counters.traces, " traces, ", counters.failures, " failed, ",
+        counters.indexed, " indexed up to ", counters.indexed_sequence, ":");
+    for (const v1::View view : {v1::VIEW_TRAJECTORY, v1::VIEW_BEHAVIOR}) {
+      const auto similar = ingestor_->FindSimilar(
+          "p", MakeTrace("q", "tool-13"), view, 300, v1::OUTCOME_FAIL);
+      EXPECT_OK(similar);
+      for (const Ingestor::Similar& run : *similar) {
+        absl::StrAppend(&report, " ", run.sequence, "@", run.distance);
+      }
+    }
+    return report;
+  }
+
+  std::string CheckpointFile() const { return checkpoints_ + "/p.ckpt"; }
+};
+
+TEST_F(IndexingTest, WhatWaitsTooLongIsReadFromTheLog) {
+  IngestMany(0, 600);
+  const std::string report = Report();
+  Open();
+  ASSERT_OK(Replay());
+  EXPECT_EQ(Report(), report);
+
+  backlog_bytes_ = 1;
+  Open();
+  ASSERT_OK(Replay());
+  IngestMany(600, 900);
+  const std::string later = Report();
+  EXPECT_NE(later, report);
+  Open();
+  ASSERT_OK(Replay());
+  EXPECT_EQ(Report(), later);
+}
+
+TEST_F(IndexingTest, AStartGoesOnFromTheCheckpoint) {
+  IngestMany(0, 1200);
+  std::string report = Report();
+  Open();
+  ASSERT_TRUE(std::filesystem::exists(CheckpointFile()));
+  // No read of a record that is in the checkpoint but the last.
+  const uint64_t watermark = log_->LastSequence("p");
+  ASSERT_OK(Replay());
+  EXPECT_EQ(ingestor_->GetCounters("p").indexed_sequence, watermark);
+  EXPECT_EQ(Report(), report);
+
+  IngestMany(1200, 1300);  // too little for another one
+  report = Report();
+  const auto written = std::filesystem::last_write_time(CheckpointFile());
+  Open();
+  EXPECT_EQ(std::filesystem::last_write_time(CheckpointFile()), written);
+  ASSERT_OK(Replay());
+  EXPECT_EQ(Report(), report);
+}
+
+TEST_F(IndexingTest, ADamagedCheckpointIsRemovedAndMadeAgain) {
+  IngestMany(0, 1200);
+  const std::string report = Report();
+  Open();
+  std::string bytes;
+  {
+    std::ifstream file(CheckpointFile(), std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(file), {});
+  }
+  ASSERT_GT(bytes.size(), 1000);
+  for (const size_t at : {size_t{9}, bytes.size() / 2, bytes.size() - 3}) {
+    std::string flipped = bytes;
+    flipped[at] = static_cast<char>(flipped[at] ^ 1);
+    std::ofstream(CheckpointFile(), std::ios::binary) << flipped;
+    Open();
+    ASSERT_OK(Replay());
+    EXPECT_FALSE(std::filesystem::exists(CheckpointFile())) << at;
+    EXPECT_EQ(Report(), report);
+    Open();  // it is made again
+    EXPECT_TRUE(std::filesystem::exists(CheckpointFile())) << at;
+  }
+}
+
+TEST_F(IndexingTest, TheCheckpointOfAnotherLogIsNotTaken) {
+  IngestMany(0, 1200);
+  Open();
+  ASSERT_TRUE(std::filesystem::exists(CheckpointFile()));
+  // As long as the log of which it is, a minute later.
+  store::MemoryStore store;
+  clock_.Advance(absl::Minutes(1));
+  ASSERT_OK_AND_ASSIGN(const auto log,
+                       trace::TraceLog::Create({}, &store, &clock_));
+  std::vector<v1::LogRecord> records(5000);
+  for (v1::LogRecord& record : records) record.mutable_config();
+  ASSERT_OK(log->AppendAndWait("p", std::move(records)));
+  Ingestor::Options options;
+  options.checkpoint_directory = checkpoints_;
+  ASSERT_OK_AND_ASSIGN(
+      const auto ingestor,
+      Ingestor::Create(options, log.get(), validator_.get(), &clock_));
+  ASSERT_OK(ingestor->Replay([](absl::string_view) { return nullptr; }));
+  EXPECT_FALSE(std::filesystem::exists(CheckpointFile()));
+  EXPECT_EQ(ingestor->GetCounters("p").traces, 0);
+  EXPECT_EQ(ingestor->GetCounters("p").indexed_sequence, 5000);
+}
+
+TEST_F(IndexingTest, AnotherEmbedderIsServedWhileTheRunsAreEmbeddedAgain) {
+  IngestMany(0, 1200);
+  Open();
+  std::vector<embedding::Run> runs = {
+      embedding::ExtractRun(MakeTrace("a", "tool-13"), nullptr)};
+  ASSERT_OK_AND_ASSIGN(EmbedderPtr embedder,
+                       embedding::Embedder::Create(
+                           {}, embedding::CountCorpus({&runs[0]}, nullptr)));
+  ASSERT_OK(Replay(embedder));  // does not wait
+  ingestor_->WaitUntilIndexed("p");
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.embedding_epoch, 1);
+  EXPECT_EQ(counters.indexed, 1200);
+  EXPECT_EQ(counters.traces, 1200);
 }
 
 }  // namespace
