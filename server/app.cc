@@ -88,19 +88,10 @@ absl::Status App::OpenStorage() {
 }
 
 absl::Status App::OpenProjects() {
-  ingest::Ingestor::Options ingest;
-  ingest.embedder = EmbedderOptions(config_);
-  ingest.space.exact_limit = config_.space().exact_limit();
-  ingest.space.quantization = QuantizationOf(config_);
-  ingest.checkpoint_directory =
-      absl::StrCat(config_.data_dir(), "/checkpoints");
-  FAULTLINE_ASSIGN_OR_RETURN(
-      ingestor_,
-      ingest::Ingestor::Create(ingest, log_.get(), validator_.get(), clock_));
-
   slowloop::SlowLoop::Options loop;
-  loop.embedder = ingest.embedder;
+  loop.embedder = EmbedderOptions(config_);
   loop.defaults = config_.default_project();
+  // Called by ticks, which start when everything is there.
   loop.on_new_epoch = [this](
                           absl::string_view project,
                           std::shared_ptr<const embedding::Embedder> embedder) {
@@ -115,6 +106,27 @@ absl::Status App::OpenProjects() {
                                                          dependencies);
                      },
                      config_.default_project(), log_.get(), clock_));
+
+  ingest::Ingestor::Options ingest;
+  ingest.embedder = loop.embedder;
+  ingest.space.exact_limit = config_.space().exact_limit();
+  ingest.space.quantization = QuantizationOf(config_);
+  ingest.checkpoint_directory =
+      absl::StrCat(config_.data_dir(), "/checkpoints");
+  ingest.on_assembled = [this](const std::string& project) {
+    // A project's first records may be runs that came in pieces.
+    const absl::Status status = projects_->Open(project).status();
+    if (!status.ok()) {
+      LOG(ERROR) << "project " << project << " cannot be opened: " << status;
+    }
+  };
+  FAULTLINE_ASSIGN_OR_RETURN(ingestor_,
+                             ingest::Ingestor::Create(
+                                 ingest, log_.get(), validator_.get(),
+                                 [this](absl::string_view project) {
+                                   return projects_->Settings(project);
+                                 },
+                                 clock_));
   return absl::OkStatus();
 }
 

@@ -30,11 +30,11 @@ namespace faultline::server {
 // The whole server: the one place where its parts are made, joined and taken
 // apart.
 //
-// Create: store, log, policy board, ingestor, slow loops with their last
-// ticks, services; then listens, with health NOT_SERVING. Traces are taken
+// Create: store, log, policy board, slow loops with their last ticks,
+// ingestor, services; then listens, with health NOT_SERVING. Traces are taken
 // from here on; what depends on the behaviour space is not complete yet.
-// Start: rebuilds the behaviour spaces from the log, starts periodic ticks,
-// turns health to SERVING.
+// Start: rebuilds the behaviour spaces from the log, starts to assemble runs
+// and periodic ticks, turns health to SERVING.
 // Stop: health NOT_SERVING; streams end after what they have taken is
 // acknowledged; no new calls; calls in flight get the drain deadline and are
 // then cancelled; the tick in flight ends; then ingestor, slow loops, board,
@@ -77,8 +77,8 @@ class App {
   std::unique_ptr<trace::TraceLog> log_;
   std::unique_ptr<trace::TraceValidator> validator_;
   std::unique_ptr<policy::PolicyBoard> board_;
-  std::unique_ptr<ingest::Ingestor> ingestor_;
   std::unique_ptr<Projects> projects_;
+  std::unique_ptr<ingest::Ingestor> ingestor_;
   StreamRegistry streams_;
   RpcObserver observer_;
   std::unique_ptr<WorkerPool> pool_;

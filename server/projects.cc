@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<Projects>> Projects::Create(
 Projects::Projects(LoopFactory factory, const v1::ProjectConfig& defaults,
                    trace::TraceLog* log, const base::Clock* clock)
     : factory_(std::move(factory)),
-      defaults_(defaults),
+      defaults_(std::make_shared<const v1::ProjectConfig>(defaults)),
       log_(log),
       clock_(clock) {}
 
@@ -137,7 +137,7 @@ absl::StatusOr<std::unique_ptr<Projects::Project>> Projects::MakeProject(
   // can differ from them.
   const bool defaults_in_force =
       snapshot->state.tick().tick() != 0 &&
-      MessageDifferencer::Equals(snapshot->state.config(), defaults_);
+      MessageDifferencer::Equals(snapshot->state.config(), *defaults_);
   const uint64_t first =
       defaults_in_force ? snapshot->state.tick().watermark() + 1 : 1;
   std::optional<v1::ProjectConfig> recorded;
@@ -152,8 +152,10 @@ absl::StatusOr<std::unique_ptr<Projects::Project>> Projects::MakeProject(
   if (recorded.has_value()) {
     // A recorded value is whole.
     FAULTLINE_ASSIGN_OR_RETURN(
-        project->config,
+        v1::ProjectConfig config,
         slowloop::ResolveConfig(*recorded, v1::ProjectConfig()));
+    project->config =
+        std::make_shared<const v1::ProjectConfig>(std::move(config));
   }
   return project;
 }
@@ -163,7 +165,7 @@ void Projects::StartRunner(Project* project) {
     absl::MutexLock lock(&project->mutex);
     return absl::Nanoseconds(
         google::protobuf::util::TimeUtil::DurationToNanoseconds(
-            project->config.tick_interval()));
+            project->config->tick_interval()));
   };
   project->runner = std::make_unique<base::PeriodicRunner>(
       clock_, interval, [this, project] { RunTick(project); });
@@ -226,11 +228,20 @@ absl::StatusOr<Projects::Config> Projects::GetConfig(
     absl::string_view project) {
   const absl::StatusOr<Project*> opened = OpenProject(project);
   if (absl::IsNotFound(opened.status())) {
-    return Config{defaults_, ConfigEtag(defaults_)};
+    return Config{*defaults_, ConfigEtag(*defaults_)};
   }
   FAULTLINE_RETURN_IF_ERROR(opened.status());
   absl::MutexLock lock(&(*opened)->mutex);
-  return Config{(*opened)->config, ConfigEtag((*opened)->config)};
+  return Config{*(*opened)->config, ConfigEtag(*(*opened)->config)};
+}
+
+std::shared_ptr<const v1::ProjectConfig> Projects::Settings(
+    absl::string_view project) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const auto it = projects_.find(project);
+  if (it == projects_.end()) return defaults_;
+  absl::MutexLock project_lock(&it->second->mutex);
+  return it->second->config;
 }
 
 absl::StatusOr<Projects::Config> Projects::UpdateConfig(
@@ -248,7 +259,7 @@ absl::StatusOr<Projects::Config> Projects::UpdateConfig(
   FAULTLINE_ASSIGN_OR_RETURN(v1::ProjectConfig changed,
                              Changed(current.config, config, fields));
   FAULTLINE_ASSIGN_OR_RETURN(changed,
-                             slowloop::ResolveConfig(changed, defaults_));
+                             slowloop::ResolveConfig(changed, *defaults_));
   std::vector<v1::LogRecord> records(1);
   *records[0].mutable_config() = changed;
   FAULTLINE_RETURN_IF_ERROR(
@@ -257,7 +268,7 @@ absl::StatusOr<Projects::Config> Projects::UpdateConfig(
   FAULTLINE_ASSIGN_OR_RETURN(Project * opened, OpenProject(project));
   {
     absl::MutexLock lock(&opened->mutex);
-    opened->config = changed;
+    opened->config = std::make_shared<const v1::ProjectConfig>(changed);
     opened->rescheduled = true;
   }
   absl::ReaderMutexLock lock(&mutex_);

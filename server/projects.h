@@ -73,6 +73,11 @@ class Projects {
   void TriggerTick(absl::string_view project, TickDone done)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // What the fast path reads: the settings of a project that is open, else the
+  // defaults, which are those of a project without a record. Never null, never
+  // waits.
+  std::shared_ptr<const v1::ProjectConfig> Settings(
+      absl::string_view project) const ABSL_LOCKS_EXCLUDED(mutex_);
   // Of a project that need not exist yet.
   absl::StatusOr<Config> GetConfig(absl::string_view project)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -97,7 +102,7 @@ class Projects {
 
     absl::Mutex mutex;
     // As recorded last, every field filled in.
-    v1::ProjectConfig config ABSL_GUARDED_BY(mutex);
+    std::shared_ptr<const v1::ProjectConfig> config ABSL_GUARDED_BY(mutex);
     bool triggered ABSL_GUARDED_BY(mutex) = false;
     // The gap before the next tick is to begin again, with the new interval.
     bool rescheduled ABSL_GUARDED_BY(mutex) = false;
@@ -116,7 +121,7 @@ class Projects {
   void RunTick(Project* project) ABSL_LOCKS_EXCLUDED(tick_mutex_);
 
   const LoopFactory factory_;
-  const v1::ProjectConfig defaults_;
+  const std::shared_ptr<const v1::ProjectConfig> defaults_;
   trace::TraceLog* const log_;
   const base::Clock* const clock_;
 

@@ -5,6 +5,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
@@ -24,6 +25,36 @@ std::string Quote(const std::string& trace_id) {
   return base::CutText(trace_id, 128);
 }
 
+// Why a piece was refused; nothing where it was not.
+std::optional<v1::ErrorDetail> ToFault(TraceAssembler::Verdict verdict) {
+  using Verdict = TraceAssembler::Verdict;
+  switch (verdict) {
+    case Verdict::kStaged:
+    case Verdict::kDuplicate:
+      return std::nullopt;
+    case Verdict::kClosed:
+      return base::MakeErrorDetail(
+          v1::ErrorDetail::REASON_CLOSED, "trace_id",
+          "a run that is open, or may still be amended",
+          "is that of a run that is closed; send pieces sooner, or widen "
+          "assembly.amend_window");
+    case Verdict::kTooMany:
+      return base::MakeErrorDetail(v1::ErrorDetail::REASON_TOO_MANY, "id",
+                                   "at most 16384 pieces in a run",
+                                   "is one too many; send larger pieces");
+    case Verdict::kTooLarge:
+      return base::MakeErrorDetail(v1::ErrorDetail::REASON_TOO_LARGE, "part",
+                                   "at most 64 MiB in all pieces of a run",
+                                   "is over it; leave out texts");
+    case Verdict::kMixed:
+      return base::MakeErrorDetail(
+          v1::ErrorDetail::REASON_CONFLICT, "trace_id",
+          "spans or pieces, not both, in a run",
+          "is that of a run that came the other way; use another id");
+  }
+  return std::nullopt;
+}
+
 absl::Status BadProject(const v1::ErrorDetail& detail) {
   return base::DetailedError(absl::StatusCode::kInvalidArgument, detail);
 }
@@ -32,6 +63,7 @@ class IngestorImpl : public Ingestor {
  public:
   IngestorImpl(const Options& options, Indexer::EmbedderPtr first_embedder,
                trace::TraceLog* log, const trace::TraceValidator* validator,
+               std::unique_ptr<TraceAssembler> assembler,
                const base::Clock* clock);
   ~IngestorImpl() override;
 
@@ -40,6 +72,9 @@ class IngestorImpl : public Ingestor {
           embedder) override;
   absl::Status IngestTraces(absl::string_view project,
                             std::vector<v1::Trace> traces, Done done) override;
+  absl::Status IngestPieces(absl::string_view project,
+                            std::vector<v1::Piece>&& pieces,
+                            Done done) override;
   absl::Status RecordOutcomes(absl::string_view project,
                               std::vector<v1::OutcomeRecord> outcomes,
                               Done done) override;
@@ -53,12 +88,14 @@ class IngestorImpl : public Ingestor {
       v1::Outcome outcome) const override;
   Counters GetCounters(absl::string_view project) const override;
   void WaitUntilIndexed(absl::string_view project) override;
+  void WaitUntilAssembled() override;
 
  private:
-  std::optional<v1::ErrorDetail> CheckTrace(absl::string_view project,
-                                            const v1::Trace& trace,
-                                            absl::Time now, int* dimension)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The fault that `check` finds in what has an embedding of dimension `own`
+  // (0: none). `dimension`: of the project; `check` takes it.
+  std::optional<v1::ErrorDetail> CheckWithDimension(
+      absl::string_view project, int own, int* dimension,
+      absl::FunctionRef<std::optional<v1::ErrorDetail>(int dimension)> check);
 
   // Appends what was accepted and reports when it is durable.
   absl::Status Append(absl::string_view project,
@@ -71,6 +108,7 @@ class IngestorImpl : public Ingestor {
   const trace::TraceValidator* const validator_;
   const base::Clock* const clock_;
   Indexer indexer_;
+  const std::unique_ptr<TraceAssembler> assembler_;
 
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Counts> counts_ ABSL_GUARDED_BY(mutex_);
@@ -81,11 +119,13 @@ IngestorImpl::IngestorImpl(const Options& options,
                            Indexer::EmbedderPtr first_embedder,
                            trace::TraceLog* log,
                            const trace::TraceValidator* validator,
+                           std::unique_ptr<TraceAssembler> assembler,
                            const base::Clock* clock)
     : log_(log),
       validator_(validator),
       clock_(clock),
-      indexer_(options, std::move(first_embedder), log) {
+      indexer_(options, std::move(first_embedder), log),
+      assembler_(std::move(assembler)) {
   log_->SetObserver(
       [this](absl::string_view project, std::vector<v1::LogRecord> records) {
         indexer_.Observe(project, records);
@@ -103,7 +143,9 @@ IngestorImpl::~IngestorImpl() {
 absl::Status IngestorImpl::Replay(
     const std::function<Indexer::EmbedderPtr(absl::string_view project)>&
         embedder) {
-  return indexer_.Replay(embedder);
+  FAULTLINE_RETURN_IF_ERROR(indexer_.Replay(embedder));
+  assembler_->Start();
+  return absl::OkStatus();
 }
 
 absl::Status IngestorImpl::IngestTraces(absl::string_view project,
@@ -118,9 +160,14 @@ absl::Status IngestorImpl::IngestTraces(absl::string_view project,
   std::vector<v1::LogRecord> records;
   records.reserve(traces.size());
   for (size_t i = 0; i < traces.size(); ++i) {
-    if (auto fault = CheckTrace(project, traces[i], now, &dimension)) {
+    const v1::Trace& trace = traces[i];
+    if (auto fault = CheckWithDimension(project, trace.task().embedding_size(),
+                                        &dimension, [&](int of_project) {
+                                          return validator_->CheckTrace(
+                                              trace, project, of_project, now);
+                                        })) {
       result.refusals.push_back(
-          {i, Quote(traces[i].trace_id()), *std::move(fault)});
+          {i, Quote(trace.trace_id()), *std::move(fault)});
     } else {
       *records.emplace_back().mutable_trace() = std::move(traces[i]);
     }
@@ -172,17 +219,82 @@ absl::Status IngestorImpl::AnnotateTraces(
                 std::move(done));
 }
 
-std::optional<v1::ErrorDetail> IngestorImpl::CheckTrace(
-    absl::string_view project, const v1::Trace& trace, absl::Time now,
-    int* dimension) {
-  auto fault = validator_->CheckTrace(trace, project, *dimension, now);
-  const int own = trace.task().embedding_size();
+std::optional<v1::ErrorDetail> IngestorImpl::CheckWithDimension(
+    absl::string_view project, int own, int* dimension,
+    absl::FunctionRef<std::optional<v1::ErrorDetail>(int dimension)> check) {
+  auto fault = check(*dimension);
   if (fault.has_value() || own == 0 || *dimension != 0) return fault;
   // The first one with an embedding, unless another call was faster.
   *dimension = indexer_.FixEmbeddingDimension(project, own);
-  return *dimension == own
-             ? std::nullopt
-             : validator_->CheckTrace(trace, project, *dimension, now);
+  return *dimension == own ? std::nullopt : check(*dimension);
+}
+
+absl::Status IngestorImpl::IngestPieces(absl::string_view project,
+                                        std::vector<v1::Piece>&& pieces,
+                                        Done done) {
+  if (const auto fault = trace::CheckProjectName(project)) {
+    return BadProject(*fault);
+  }
+  const absl::Time now = clock_->Now();
+  int dimension = indexer_.EmbeddingDimension(project);
+  Result result;
+  std::vector<v1::Piece> good;
+  std::vector<Refusal> places;  // of the good ones
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const v1::Piece& piece = pieces[i];
+    const std::string trace_id = Quote(piece.trace_id());
+    if (auto fault = CheckWithDimension(
+            project, piece.part().task().embedding_size(), &dimension,
+            [&](int of_project) {
+              return validator_->CheckPiece(piece, project, of_project, now);
+            })) {
+      result.refusals.push_back({i, trace_id, *std::move(fault)});
+    } else {
+      places.push_back({i, trace_id, {}});
+      good.push_back(std::move(pieces[i]));
+    }
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    ++appends_in_flight_;
+  }
+  auto shared = std::make_shared<std::vector<Refusal>>(std::move(places));
+  const absl::Status status = assembler_->Stage(
+      project, std::move(good),
+      [this, name = std::string(project), shared, result = std::move(result),
+       done =
+           std::move(done)](absl::StatusOr<std::vector<TraceAssembler::Verdict>>
+                                verdicts) mutable {
+        if (verdicts.ok()) {
+          for (size_t i = 0; i < verdicts->size(); ++i) {
+            auto fault = ToFault((*verdicts)[i]);
+            if (fault.has_value()) {
+              Refusal& refusal = (*shared)[i];
+              refusal.error = *std::move(fault);
+              result.refusals.push_back(std::move(refusal));
+            } else {
+              ++((*verdicts)[i] == TraceAssembler::Verdict::kDuplicate
+                     ? result.duplicates
+                     : result.stored);
+            }
+          }
+          result.durable_sequence = log_->LastSequence(name);
+          Count(name, result);
+          done(std::move(result));
+        } else {
+          done(std::move(verdicts).status());
+        }
+        absl::MutexLock lock(&mutex_);
+        --appends_in_flight_;
+      });
+  if (!status.ok()) {
+    for (size_t i = 0; i < good.size(); ++i) {
+      pieces[(*shared)[i].index] = std::move(good[i]);
+    }
+    absl::MutexLock lock(&mutex_);
+    --appends_in_flight_;
+  }
+  return status;
 }
 
 absl::Status IngestorImpl::Append(absl::string_view project,
@@ -247,6 +359,8 @@ absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
     v1::Outcome outcome) const {
   const absl::Time now = clock_->Now();
   v1::Trace whole = trace;
+  whole.clear_closing();  // of a stored one
+  whole.clear_left_out();
   if (whole.trace_id().empty()) whole.set_trace_id("query");
   if (!whole.has_start_time()) {
     whole.mutable_start_time()->set_seconds(absl::ToUnixSeconds(now));
@@ -268,6 +382,7 @@ absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
 Ingestor::Counters IngestorImpl::GetCounters(absl::string_view project) const {
   Counters counters;
   indexer_.FillCounters(project, &counters);
+  counters.assembly = assembler_->GetCounters(project);
   absl::ReaderMutexLock lock(&mutex_);
   const auto it = counts_.find(project);
   if (it != counts_.end()) {
@@ -281,11 +396,14 @@ void IngestorImpl::WaitUntilIndexed(absl::string_view project) {
   indexer_.WaitUntilIndexed(project);
 }
 
+void IngestorImpl::WaitUntilAssembled() { assembler_->WaitUntilAssembled(); }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Ingestor>> Ingestor::Create(
     const Options& options, trace::TraceLog* log,
-    const trace::TraceValidator* validator, const base::Clock* clock) {
+    const trace::TraceValidator* validator, Settings settings,
+    const base::Clock* clock) {
   if (options.index_batch == 0) {
     return absl::InvalidArgumentError("index_batch: 0 (at least 1)");
   }
@@ -295,8 +413,14 @@ absl::StatusOr<std::unique_ptr<Ingestor>> Ingestor::Create(
   space::VectorSpace::Options space = options.space;
   space.dimension = embedder->dimension();
   FAULTLINE_RETURN_IF_ERROR(space::VectorSpace::Create(space).status());
+  TraceAssembler::Options assembly;
+  assembly.limits = validator->limits();
+  assembly.on_assembled = options.on_assembled;
+  FAULTLINE_ASSIGN_OR_RETURN(
+      auto assembler,
+      TraceAssembler::Create(assembly, log, std::move(settings), clock));
   return std::make_unique<IngestorImpl>(options, std::move(embedder), log,
-                                        validator, clock);
+                                        validator, std::move(assembler), clock);
 }
 
 }  // namespace faultline::ingest

@@ -10,10 +10,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "faultline/v1/config.pb.h"
 #include "faultline/v1/error.pb.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/base/clock.h"
 #include "lib/embedding/embedder.h"
+#include "lib/ingest/trace_assembler.h"
 #include "lib/space/vector_space.h"
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
@@ -25,6 +27,8 @@ namespace faultline::ingest {
 // thread reads the log from its own watermark on, so that a flood of traces
 // costs delay and never memory. Reads immutable embedders of the slow loop;
 // writes nothing but the log and the space, which is a cache of the log.
+// Pieces of runs are acknowledged when they are durable, and put together to
+// traces of the log on a thread of their own (trace_assembler.h).
 //
 // Owns the spaces. Does not own the log, validator or clock; it is the log's
 // observer, so nobody may append after its end. Thread-safe. The destructor
@@ -44,7 +48,13 @@ class Ingestor {
     // Vectors that wait to be added, in bytes; beyond it the index reads the
     // log.
     size_t max_backlog_bytes = 64 << 20;
+    // Told when runs of a project were assembled, on the assembler's thread.
+    // May be null.
+    std::function<void(const std::string& project)> on_assembled;
   };
+
+  // Called until the ingestor's end.
+  using Settings = TraceAssembler::Settings;
 
   // A refused element.
   struct Refusal {
@@ -53,7 +63,7 @@ class Ingestor {
     v1::ErrorDetail error;
   };
   struct Result {
-    uint64_t stored = 0;
+    uint64_t stored = 0;  // of pieces: staged
     uint64_t duplicates = 0;
     uint64_t durable_sequence = 0;
     std::vector<Refusal> refusals;
@@ -75,19 +85,23 @@ class Ingestor {
     uint64_t indexed_sequence = 0;  // log sequence that the space is up to
     uint64_t indexed = 0;           // runs in the space
     uint64_t embedding_epoch = 0;   // of the space
+    TraceAssembler::Counters assembly;
   };
 
-  // INVALID_ARGUMENT names the option at fault.
+  // Reads the staged pieces. INVALID_ARGUMENT names the option at fault; else
+  // the log's errors.
   static absl::StatusOr<std::unique_ptr<Ingestor>> Create(
       const Options& options, trace::TraceLog* log,
-      const trace::TraceValidator* validator, const base::Clock* clock);
+      const trace::TraceValidator* validator, Settings settings,
+      const base::Clock* clock);
 
   virtual ~Ingestor() = default;
 
   // Makes every space from its checkpoint and the log; returns when they are
   // complete, but for projects whose embedder is not that of the checkpoint:
   // these are embedded again behind the scenes, and searches see what there is.
-  // A damaged checkpoint is logged by name and made again. Call once.
+  // A damaged checkpoint is logged by name and made again. Runs are assembled
+  // from here on. Call once.
   // `embedder` gives the embedder of a project (its last epoch), null for the
   // first epoch. Returns the log's errors.
   virtual absl::Status Replay(
@@ -100,6 +114,12 @@ class Ingestor {
   // is malformed.
   virtual absl::Status IngestTraces(absl::string_view project,
                                     std::vector<v1::Trace> traces,
+                                    Done done) = 0;
+  // Parts of runs, each with the id of its run. A run that is closed and not
+  // amended any more refuses them with REASON_CLOSED. `pieces` is left as it
+  // was where the log is full.
+  virtual absl::Status IngestPieces(absl::string_view project,
+                                    std::vector<v1::Piece>&& pieces,
                                     Done done) = 0;
   virtual absl::Status RecordOutcomes(absl::string_view project,
                                       std::vector<v1::OutcomeRecord> outcomes,
@@ -127,6 +147,9 @@ class Ingestor {
   // Blocks until the space holds everything that is durable now, under the
   // embedder set last, or the log cannot be read.
   virtual void WaitUntilIndexed(absl::string_view project) = 0;
+
+  // Blocks until no run is due to be assembled, by the clock's present time.
+  virtual void WaitUntilAssembled() = 0;
 };
 
 }  // namespace faultline::ingest

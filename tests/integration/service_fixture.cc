@@ -131,8 +131,6 @@ ServiceTest::ServiceTest(uint64_t window)
   validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
   log_ = *trace::TraceLog::Create({}, &store_, &clock_);
   board_ = *policy::PolicyBoard::Create(&store_, &clock_);
-  ingestor_ =
-      *ingest::Ingestor::Create({}, log_.get(), validator_.get(), &clock_);
   v1::ProjectConfig defaults;
   defaults.mutable_tick_interval();  // ticks when triggered only
   projects_ = *server::Projects::Create(
@@ -145,6 +143,12 @@ ServiceTest::ServiceTest(uint64_t window)
       },
       defaults, log_.get(), &clock_);
   projects_->StartTicks();
+  ingestor_ = *ingest::Ingestor::Create(
+      {}, log_.get(), validator_.get(),
+      [this](absl::string_view project) {
+        return projects_->Settings(project);
+      },
+      &clock_);
 
   services_.push_back(server::MakeTraceIngestService(
       ingestor_.get(), projects_.get(), &streams_, &pool_, window));

@@ -74,8 +74,12 @@ class IngestorTest : public ::testing::Test {
     options.index_batch = 3;  // so that a few traces are several batches
     options.max_backlog_bytes = backlog_bytes_;
     options.checkpoint_directory = checkpoints_;
-    auto ingestor =
-        Ingestor::Create(options, log_.get(), validator_.get(), &clock_);
+    auto ingestor = Ingestor::Create(
+        options, log_.get(), validator_.get(),
+        [](absl::string_view) {
+          return std::make_shared<const v1::ProjectConfig>();
+        },
+        &clock_);
     ASSERT_OK(ingestor);
     ingestor_ = *std::move(ingestor);
   }
