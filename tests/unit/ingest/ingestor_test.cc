@@ -13,6 +13,7 @@
 #include "absl/synchronization/notification.h"
 #include "lib/base/error_detail.h"
 #include "lib/embedding/run.h"
+#include "lib/ingest/piece_merge.h"
 #include "lib/store/memory_store.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fault_store.h"
@@ -64,6 +65,17 @@ class IngestorTest : public ::testing::Test {
     Open();
   }
 
+  static Ingestor::Settings Settings() {
+    return [](absl::string_view) {
+      v1::ProjectConfig config;
+      config.mutable_assembly()->mutable_quiet_period()->set_seconds(5);
+      config.mutable_assembly()->mutable_idle_timeout()->set_seconds(60);
+      config.mutable_assembly()->mutable_amend_window()->set_seconds(600);
+      config.mutable_assembly()->set_max_open_runs(100);
+      return std::make_shared<const v1::ProjectConfig>(std::move(config));
+    };
+  }
+
   // As after a start of the server; the store stays.
   void Open(const trace::TraceLog::Options& log_options = {}) {
     ingestor_.reset();
@@ -74,12 +86,8 @@ class IngestorTest : public ::testing::Test {
     options.index_batch = 3;  // so that a few traces are several batches
     options.max_backlog_bytes = backlog_bytes_;
     options.checkpoint_directory = checkpoints_;
-    auto ingestor = Ingestor::Create(
-        options, log_.get(), validator_.get(),
-        [](absl::string_view) {
-          return std::make_shared<const v1::ProjectConfig>();
-        },
-        &clock_);
+    auto ingestor = Ingestor::Create(options, log_.get(), validator_.get(),
+                                     Settings(), &clock_);
     ASSERT_OK(ingestor);
     ingestor_ = *std::move(ingestor);
   }
@@ -106,6 +114,18 @@ class IngestorTest : public ::testing::Test {
   }
   absl::StatusOr<Ingestor::Result> Ingest(std::vector<v1::Trace> traces) {
     return Await(&Ingestor::IngestTraces, std::move(traces));
+  }
+  absl::StatusOr<Ingestor::Result> Stage(std::vector<v1::Piece> pieces) {
+    absl::StatusOr<Ingestor::Result> result;
+    absl::Notification done;
+    const absl::Status status = ingestor_->IngestPieces(
+        "p", std::move(pieces), [&](absl::StatusOr<Ingestor::Result> r) {
+          result = std::move(r);
+          done.Notify();
+        });
+    if (!status.ok()) return status;
+    done.WaitForNotification();
+    return result;
   }
   absl::StatusOr<Ingestor::Result> Judge(
       std::vector<v1::OutcomeRecord> outcomes) {
@@ -525,9 +545,9 @@ TEST_F(IndexingTest, TheCheckpointOfAnotherLogIsNotTaken) {
   ASSERT_OK(log->AppendAndWait("p", std::move(records)));
   Ingestor::Options options;
   options.checkpoint_directory = checkpoints_;
-  ASSERT_OK_AND_ASSIGN(
-      const auto ingestor,
-      Ingestor::Create(options, log.get(), validator_.get(), &clock_));
+  ASSERT_OK_AND_ASSIGN(const auto ingestor,
+                       Ingestor::Create(options, log.get(), validator_.get(),
+                                        Settings(), &clock_));
   ASSERT_OK(ingestor->Replay([](absl::string_view) { return nullptr; }));
   EXPECT_FALSE(std::filesystem::exists(CheckpointFile()));
   EXPECT_EQ(ingestor->GetCounters("p").traces, 0);
@@ -548,6 +568,105 @@ TEST_F(IndexingTest, AnotherEmbedderIsServedWhileTheRunsAreEmbeddedAgain) {
   EXPECT_EQ(counters.embedding_epoch, 1);
   EXPECT_EQ(counters.indexed, 1200);
   EXPECT_EQ(counters.traces, 1200);
+}
+
+v1::Piece MakePiece(const std::string& id, uint32_t index,
+                    const std::string& tool, bool last = false) {
+  v1::TracePiece piece;
+  piece.set_trace_id(id);
+  piece.set_index(index);
+  piece.set_last(last);
+  *piece.mutable_part() = MakeTrace("", tool);
+  return ToPiece(std::move(piece));
+}
+
+TEST_F(IngestorTest, ARunInPiecesIsFoundWhenItIsWhole) {
+  ASSERT_OK(Replay());
+  ASSERT_OK(Ingest({MakeTrace("a", "search"), MakeTrace("b", "pay")}));
+  ASSERT_OK_AND_ASSIGN(const auto staged, Stage({MakePiece("run", 0, "pay"),
+                                                 MakePiece("run", 0, "pay")}));
+  EXPECT_EQ(staged.stored, 1);
+  EXPECT_EQ(staged.duplicates, 1);
+  ingestor_->WaitUntilAssembled();
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 2);
+  EXPECT_EQ(ingestor_->GetCounters("p").assembly.open, 1);
+  ASSERT_OK(Stage({MakePiece("run", 1, "pay", /*last=*/true)}));
+  ingestor_->WaitUntilAssembled();
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 3);
+  EXPECT_EQ(ingestor_->GetCounters("p").assembly.closed_explicit, 1);
+  EXPECT_THAT(Similar(MakeTrace("q", "pay"), 2),
+              ::testing::UnorderedElementsAre("run", "b"));
+}
+
+TEST_F(IngestorTest, AnAmendedRunIsFoundAsItIsNow) {
+  ASSERT_OK(Replay());
+  ASSERT_OK(Ingest({MakeTrace("a", "search"), MakeTrace("b", "pay")}));
+  ASSERT_OK(Stage({MakePiece("run", 0, "search")}));
+  clock_.Advance(absl::Seconds(60));
+  ingestor_->WaitUntilAssembled();
+  EXPECT_THAT(Similar(MakeTrace("q", "search"), 5, v1::OUTCOME_ERROR),
+              ElementsAre("run"));
+  // Somebody judges it; then the rest of it comes.
+  ASSERT_OK(Judge({MakeOutcome("run", v1::OUTCOME_FAIL)}));
+  ASSERT_OK(Stage({MakePiece("run", 1, "refund"),
+                   MakePiece("run", 2, "refund", /*last=*/true)}));
+  ingestor_->WaitUntilAssembled();
+  EXPECT_THAT(Similar(MakeTrace("q", "refund"), 1), ElementsAre("run"));
+  EXPECT_THAT(Similar(MakeTrace("q", "refund"), 5, v1::OUTCOME_FAIL),
+              ElementsAre("run"));
+  EXPECT_THAT(Similar(MakeTrace("q", "refund"), 5), SizeIs(3));
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 3);
+}
+
+TEST_F(IngestorTest, AnOutcomeMayComeBeforeTheRunIsWhole) {
+  ASSERT_OK(Replay());
+  ASSERT_OK(Stage({MakePiece("run", 0, "x")}));
+  ASSERT_OK(Judge({MakeOutcome("run", v1::OUTCOME_FAIL)}));
+  ASSERT_OK(Stage({MakePiece("run", 1, "x", /*last=*/true)}));
+  ingestor_->WaitUntilAssembled();
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 5, v1::OUTCOME_FAIL),
+              ElementsAre("run"));
+}
+
+TEST_F(IngestorTest, RefusesABadPieceAloneAndSaysWhy) {
+  v1::Piece bad = MakePiece("run", 0, "x");
+  bad.mutable_part()->mutable_steps(0)->clear_kind();
+  ASSERT_OK(Ingest({MakeTrace("whole", "x")}));
+  ASSERT_OK_AND_ASSIGN(
+      const auto result,
+      Stage({MakePiece("run", 1, "x"), bad, MakePiece("whole", 0, "x"),
+             MakePiece("run", 16384, "x")}));
+  EXPECT_EQ(result.stored, 1);
+  ASSERT_THAT(result.refusals, SizeIs(3));
+  EXPECT_EQ(result.refusals[0].index, 1);
+  EXPECT_EQ(result.refusals[0].error.field(), "part.steps[0].kind");
+  EXPECT_EQ(result.refusals[1].index, 2);
+  EXPECT_EQ(result.refusals[1].trace_id, "whole");
+  EXPECT_EQ(result.refusals[1].error.reason(), v1::ErrorDetail::REASON_CLOSED);
+  EXPECT_EQ(result.refusals[2].error.reason(),
+            v1::ErrorDetail::REASON_TOO_MANY);
+  EXPECT_EQ(ingestor_->GetCounters("p").rejected, 3);
+}
+
+TEST_F(IngestorTest, PiecesOfACallThatFindsTheLogFullStayWithTheCaller) {
+  trace::TraceLog::Options options;
+  options.max_pending_bytes = 1;
+  Open(options);
+  faults_.HoldWrites();
+  absl::Notification settled;
+  const auto done = [&](const absl::StatusOr<Ingestor::Result>&) {
+    settled.Notify();
+  };
+  ASSERT_OK(ingestor_->IngestPieces("p", {MakePiece("a", 0, "x")}, done));
+  faults_.WaitForHeldWrite();
+  std::vector<v1::Piece> pieces = {v1::Piece(), MakePiece("b", 0, "x")};
+  EXPECT_THAT(ingestor_->IngestPieces("p", std::move(pieces), done),
+              StatusIs(absl::StatusCode::kUnavailable, _));
+  ASSERT_THAT(pieces, SizeIs(2));
+  EXPECT_EQ(pieces[1].trace_id(), "b");
+  EXPECT_THAT(pieces[1].part().steps(), SizeIs(1));
+  faults_.ReleaseWrites();
+  settled.WaitForNotification();
 }
 
 }  // namespace
