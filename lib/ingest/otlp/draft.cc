@@ -24,7 +24,9 @@ void KeepModels(absl::string_view requested, absl::string_view answered,
                 Draft* draft) {
   const absl::string_view model = requested.empty() ? answered : requested;
   if (model.empty()) return;
-  Keep(model, draft->part.mutable_system()->mutable_model());
+  if (draft->operation == Operation::kLlm) {
+    Keep(model, draft->part.mutable_system()->mutable_model());
+  }
   auto* attributes = draft->step.mutable_attributes();
   KeepEntry("model", model, attributes);
   if (answered != model) KeepEntry("response_model", answered, attributes);

@@ -22,7 +22,7 @@ enum class Operation {
   kContext,    // a chain, a workflow: holds others together
   kAgent,      // an agent at work
   kLlm,        // a call of a model
-  kEmbedding,  // a call of an embedding model
+  kSideModel,  // a call of a model that embeds or decides, and does not answer
   kTool,
   kRetrieval,  // reranking too
   kMemory,
@@ -65,8 +65,9 @@ void KeepEntry(const std::string& key, absl::string_view text,
 void KeepEntry(const std::string& key, const AnyValue* value,
                google::protobuf::Map<std::string, std::string>* map);
 
-// Sets the model of the system and of the step. The answer may come from
-// another model than was asked for, where a provider falls back.
+// Sets the model of the step and, where it is the one that answers, of the
+// system. The answer may come from another model than was asked for, where a
+// provider falls back.
 void KeepModels(absl::string_view requested, absl::string_view answered,
                 Draft* draft);
 

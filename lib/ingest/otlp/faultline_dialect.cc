@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
+#include "lib/trace/utf8.h"
 
 namespace faultline::otlp {
 namespace {
@@ -43,13 +45,18 @@ bool IsOurs(const FieldDescriptor& field) {
 
 absl::Status BadValue(absl::string_view key, absl::string_view form,
                       const AnyValue& value) {
+  constexpr size_t kShown = 48;
+  const std::string text = TextOf(value);
   return base::DetailedError(
       absl::StatusCode::kInvalidArgument,
       base::MakeErrorDetail(
           v1::ErrorDetail::REASON_MALFORMED,
-          absl::StrCat("attributes[", base::CutText(key, 128), "]"), form,
-          absl::StrCat("is ", base::CutText(TextOf(value), 64),
-                       "; send another value or leave it out")));
+          absl::StrCat("attributes[", trace::RepairUtf8(key.substr(0, 128)),
+                       "]"),
+          form,
+          absl::StrCat("is \"", absl::CHexEscape(text.substr(0, kShown)),
+                       text.size() > kShown ? "..." : "",
+                       "\"; send another value or leave it out")));
 }
 
 // The value that `text` names: with its prefix or without, in any case. Null:

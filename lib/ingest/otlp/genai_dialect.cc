@@ -20,7 +20,7 @@ constexpr std::pair<absl::string_view, Operation> kOperations[] = {
     {"chat", Operation::kLlm},
     {"generate_content", Operation::kLlm},
     {"text_completion", Operation::kLlm},
-    {"embeddings", Operation::kEmbedding},
+    {"embeddings", Operation::kSideModel},
     {"retrieval", Operation::kRetrieval},
     {"execute_tool", Operation::kTool},
     {"create_agent", Operation::kContext},
@@ -244,6 +244,7 @@ void ReadModelCall(const AttributeView& gen_ai, Draft* draft) {
     KeepEntry("finish_reason", list.empty() ? reasons : &list[0],
               step.mutable_attributes());
   }
+  if (draft->operation != Operation::kLlm) return;
   auto* config = draft->part.mutable_system()->mutable_config();
   const absl::string_view provider = gen_ai.Text("provider.name");
   KeepEntry("provider", provider.empty() ? gen_ai.Text("system") : provider,
@@ -338,7 +339,7 @@ void ReadGenAi(const AttributeView& attributes, const Span& span,
       Keep(gen_ai.Text("operation.name"), step.mutable_name());
       ReadModelCall(gen_ai, draft);
       break;
-    case Operation::kEmbedding:
+    case Operation::kSideModel:
       Keep("embeddings", step.mutable_name());
       ReadModelCall(gen_ai, draft);
       break;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::pair<absl::string_view, Operation> kKinds[] = {
     {"LLM", Operation::kLlm},
-    {"EMBEDDING", Operation::kEmbedding},
+    {"EMBEDDING", Operation::kSideModel},
     {"CHAIN", Operation::kContext},
     {"RETRIEVER", Operation::kRetrieval},
     {"RERANKER", Operation::kRetrieval},
@@ -22,6 +22,7 @@ constexpr std::pair<absl::string_view, Operation> kKinds[] = {
     {"GUARDRAIL", Operation::kGuardrail},
     {"EVALUATOR", Operation::kEvaluator},
     {"PROMPT", Operation::kContext},
+    {"DECISION", Operation::kSideModel},
 };
 
 // Members of llm.invocation_parameters that are part of the system's
@@ -151,14 +152,21 @@ void ReadModelCall(const AttributeView& attributes, Draft* draft) {
   }
 }
 
-void ReadEmbedding(const AttributeView& attributes, Draft* draft) {
-  const AttributeView embedding = attributes.Under("embedding.");
-  Keep("embeddings", draft->step.mutable_name());
-  KeepModels(embedding.Text("model_name"), "", draft);
+void ReadSideModel(const AttributeView& attributes, Draft* draft) {
   v1::Step& step = draft->step;
-  if (step.input_tokens() == 0) {
-    step.set_input_tokens(
-        attributes.Count("llm.token_count.prompt").value_or(0));
+  const AttributeView decision = attributes.Under("decision.");
+  KeepModels(decision.Text("model_name"), decision.Text("response.model_name"),
+             draft);
+  const AttributeView embedding = attributes.Under("embedding.");
+  if (!embedding.empty()) Keep("embeddings", step.mutable_name());
+  KeepModels(embedding.Text("model_name"), "", draft);
+  const AnyValue* tokens = attributes.Find("llm.token_count.prompt");
+  if (tokens == nullptr) tokens = decision.Find("token_count.input");
+  if (step.input_tokens() == 0 && tokens != nullptr) {
+    step.set_input_tokens(CountOf(*tokens).value_or(0));
+  }
+  if (step.output_tokens() == 0) {
+    step.set_output_tokens(decision.Count("token_count.output").value_or(0));
   }
   Keep(embedding.Text("text"), step.mutable_input());
   if (step.input().empty()) {
@@ -255,8 +263,8 @@ void ReadOpenInference(const AttributeView& attributes, Draft* draft) {
     case Operation::kLlm:
       ReadModelCall(attributes, draft);
       break;
-    case Operation::kEmbedding:
-      ReadEmbedding(attributes, draft);
+    case Operation::kSideModel:
+      ReadSideModel(attributes, draft);
       break;
     case Operation::kRetrieval:
       ReadRetrieval(attributes, draft);

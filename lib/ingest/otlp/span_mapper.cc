@@ -97,7 +97,7 @@ bool HasEnded(const Span& span) { return span.end_time_unix_nano() != 0; }
 v1::Step::Kind StepKind(Operation operation, bool local_root) {
   switch (operation) {
     case Operation::kLlm:
-    case Operation::kEmbedding:
+    case Operation::kSideModel:
       return v1::Step::KIND_LLM;
     case Operation::kTool:
       return v1::Step::KIND_TOOL;

@@ -176,18 +176,36 @@ TEST(OpenInferenceDialectTest, ARerankerIsARetrieval) {
   EXPECT_EQ(step.attributes().at("retrieval.hits"), "1");
 }
 
-TEST(OpenInferenceDialectTest, AnEmbeddingIsACallOfAModel) {
-  const v1::Step step = StepOf(
+TEST(OpenInferenceDialectTest, AnEmbeddingIsACallOfAnotherModel) {
+  const Span span =
       MakeSpan("embed", {{"openinference.span.kind", "EMBEDDING"},
                          {"embedding.model_name", "small"},
                          {"llm.token_count.prompt", 5},
                          {"embedding.embeddings.0.embedding.text", "a"},
-                         {"embedding.embeddings.1.embedding.text", "b"}}));
+                         {"embedding.embeddings.1.embedding.text", "b"}});
+  EXPECT_FALSE(PartOf(span).has_system());
+  const v1::Step step = StepOf(span);
   EXPECT_EQ(step.kind(), v1::Step::KIND_LLM);
   EXPECT_EQ(step.name(), "embeddings");
   EXPECT_EQ(step.input(), "a\nb");
   EXPECT_EQ(step.input_tokens(), 5);
   EXPECT_EQ(step.attributes().at("model"), "small");
+}
+
+TEST(OpenInferenceDialectTest, ADecisionIsACallOfAnotherModel) {
+  const Span span = MakeSpan("pick", {{"openinference.span.kind", "DECISION"},
+                                      {"decision.model_name", "chooser"},
+                                      {"decision.token_count.input", 5},
+                                      {"decision.token_count.output", 1},
+                                      {"output.value", "b"}});
+  EXPECT_FALSE(PartOf(span).has_system());
+  const v1::Step step = StepOf(span);
+  EXPECT_EQ(step.kind(), v1::Step::KIND_LLM);
+  EXPECT_EQ(step.name(), "pick");
+  EXPECT_EQ(step.input_tokens(), 5);
+  EXPECT_EQ(step.output_tokens(), 1);
+  EXPECT_EQ(step.output(), "b");
+  EXPECT_EQ(step.attributes().at("model"), "chooser");
 }
 
 TEST(OpenInferenceDialectTest, AGuardrailIsAStep) {
