@@ -19,6 +19,7 @@
 #include "server/behavior_service.h"
 #include "server/cluster_service.h"
 #include "server/intervention_service.h"
+#include "server/otlp_service.h"
 #include "server/policy_service.h"
 #include "server/trace_ingest_service.h"
 
@@ -135,6 +136,8 @@ absl::Status App::Listen() {
   services_.push_back(MakeTraceIngestService(ingestor_.get(), projects_.get(),
                                              &streams_, pool_.get(),
                                              config_.stream_window()));
+  services_.push_back(MakeOtlpService(ingestor_.get(), validator_.get(),
+                                      projects_.get(), pool_.get()));
   services_.push_back(MakePolicyService(board_.get(), ingestor_.get(),
                                         projects_.get(), &streams_, pool_.get(),
                                         clock_));

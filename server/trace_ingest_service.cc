@@ -47,9 +47,10 @@ class TraceIngestService final
 
   grpc::ServerBidiReactor<v1::StreamTracesRequest, v1::StreamTracesResponse>*
   StreamTraces(CallbackServerContext* context) override {
-    return IngestStream::Start(
-        context, ingestor_, registry_, window_,
-        [this](const std::string& project) { OpenProject(project); });
+    return IngestStream::Start(context, ingestor_, registry_, window_,
+                               [this](const std::string& project) {
+                                 OpenSoon(project, projects_, pool_);
+                               });
   }
 
   ServerUnaryReactor* IngestTraces(
@@ -108,20 +109,9 @@ class TraceIngestService final
         project, std::vector<Element>(elements.begin(), elements.end()),
         [this, reply, project](absl::StatusOr<Ingestor::Result> result) {
           if (!result.ok()) return reply(result.status());
-          if (result->stored > 0) OpenProject(project);
+          if (result->stored > 0) OpenSoon(project, projects_, pool_);
           reply(ToResponse<Response>(*std::move(result)));
         });
-  }
-
-  // A project that cannot be opened now is opened by the next call.
-  void OpenProject(const std::string& project) {
-    if (projects_->IsOpen(project)) return;
-    pool_->Submit([this, project] {
-      const absl::Status status = projects_->Open(project).status();
-      if (!status.ok()) {
-        LOG(ERROR) << "project " << project << " cannot be opened: " << status;
-      }
-    });
   }
 
   Ingestor* const ingestor_;
@@ -140,6 +130,17 @@ std::unique_ptr<grpc::Service> MakeTraceIngestService(Ingestor* ingestor,
                                                       uint64_t window) {
   return std::make_unique<TraceIngestService>(ingestor, projects, registry,
                                               pool, window);
+}
+
+void OpenSoon(const std::string& project, Projects* projects,
+              WorkerPool* pool) {
+  if (projects->IsOpen(project)) return;
+  pool->Submit([projects, project] {
+    const absl::Status status = projects->Open(project).status();
+    if (!status.ok()) {
+      LOG(ERROR) << "project " << project << " cannot be opened: " << status;
+    }
+  });
 }
 
 void FillRejection(Ingestor::Refusal refusal, uint64_t offset,

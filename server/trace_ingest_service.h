@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "faultline/v1/ingest_service.pb.h"
 #include "lib/ingest/ingestor.h"
@@ -31,6 +32,10 @@ inline constexpr int kMaxBatch = 4096;
 std::unique_ptr<grpc::Service> MakeTraceIngestService(
     ingest::Ingestor* ingestor, Projects* projects, StreamRegistry* registry,
     WorkerPool* pool, uint64_t window);
+
+// Opens a project that has a record on a thread of `pool`. One that cannot be
+// opened now is opened by the next call.
+void OpenSoon(const std::string& project, Projects* projects, WorkerPool* pool);
 
 // `offset`: position of the batch in its stream.
 void FillRejection(ingest::Ingestor::Refusal refusal, uint64_t offset,

@@ -13,6 +13,7 @@
 #include "server/cluster_service.h"
 #include "server/grpc_status.h"
 #include "server/intervention_service.h"
+#include "server/otlp_service.h"
 #include "server/policy_service.h"
 #include "server/trace_ingest_service.h"
 #include "tests/support/status_matchers.h"
@@ -152,6 +153,8 @@ ServiceTest::ServiceTest(uint64_t window)
 
   services_.push_back(server::MakeTraceIngestService(
       ingestor_.get(), projects_.get(), &streams_, &pool_, window));
+  services_.push_back(server::MakeOtlpService(ingestor_.get(), validator_.get(),
+                                              projects_.get(), &pool_));
   services_.push_back(server::MakePolicyService(board_.get(), ingestor_.get(),
                                                 projects_.get(), &streams_,
                                                 &pool_, &clock_));
