@@ -1,16 +1,22 @@
 #!/usr/bin/env bash
-# Installs what only tests and developers use: buf (npm registry) and grpcurl
-# (Go module proxy). Idempotent. Tests that need an absent tool are skipped and
-# say so.
-#   install-dev-tools.sh                  installs both, and npm and Go where missing
-#   install-dev-tools.sh --which TOOL     prints where TOOL is; fails where it is not
+# Installs what only tests and developers use: buf (npm registry), grpcurl (Go
+# module proxy) and a Python that has the OpenTelemetry SDK (PyPI). Idempotent.
+# Tests that need an absent tool are skipped and say so.
+#   install-dev-tools.sh                  installs them, and npm and Go where missing
+#   install-dev-tools.sh --which TOOL     prints where TOOL (buf, grpcurl,
+#                                         otel-python) is; fails where it is not
 #   FAULTLINE_TOOLS   where they go; default: ~/.cache/faultline-tools
 set -euo pipefail
 
 buf_version=1.47.2
 grpcurl_version=v1.8.9 # the last that builds with Debian 12's Go 1.19
+otel_packages=(
+  opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-grpc==1.45.2
+  openinference-instrumentation==0.1.72 openinference-semantic-conventions==0.1.42
+)
 tools=${FAULTLINE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/faultline-tools}
-declare -A path=([buf]=$tools/node_modules/.bin/buf [grpcurl]=$tools/bin/grpcurl)
+declare -A path=([buf]=$tools/node_modules/.bin/buf [grpcurl]=$tools/bin/grpcurl
+                 [otel-python]=$tools/bin/otel-python)
 
 if [[ ${1:-} == --which ]]; then
   [[ -x ${path[$2]:-} ]] && echo "${path[$2]}" && exit
@@ -38,5 +44,13 @@ if [[ ! -x ${path[grpcurl]} ]]; then
   echo "install-dev-tools: grpcurl $grpcurl_version"
   { need go golang-go && GOBIN=$tools/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version" 2>"$tools/grpcurl.log"; } ||
     { failed=1; echo "install-dev-tools: grpcurl could not be installed (see $tools/grpcurl.log)" >&2; }
+fi
+if [[ ! -x ${path[otel-python]} ]]; then
+  echo "install-dev-tools: Python with ${otel_packages[*]}"
+  { need python3 python3 && { python3 -m venv --clear "$tools/otel" || { need "" python3-venv && python3 -m venv --clear "$tools/otel"; }; } >/dev/null 2>&1 &&
+    "$tools/otel/bin/python" -m pip install --quiet --disable-pip-version-check "${otel_packages[@]}" &&
+    # Last, so that half an installation does not count.
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$tools/otel/bin/python" >"${path[otel-python]}" && chmod +x "${path[otel-python]}"; } ||
+    { failed=1; echo "install-dev-tools: the OpenTelemetry SDK could not be installed" >&2; }
 fi
 exit "$failed"
