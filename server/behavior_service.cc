@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "faultline/v1/behavior_service.grpc.pb.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
@@ -25,6 +26,14 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
                   Projects* projects, WorkerPool* pool)
       : ingestor_(ingestor), log_(log), projects_(projects), pool_(pool) {}
 
+  ServerUnaryReactor* GetTrace(CallbackServerContext* context,
+                               const v1::GetTraceRequest* request,
+                               v1::GetTraceResponse* response) override {
+    return FinishOn<v1::GetTraceRequest, v1::GetTraceResponse>(
+        pool_, context, request, response,
+        [this](const v1::GetTraceRequest& asked) { return Get(asked); });
+  }
+
   ServerUnaryReactor* FindSimilarTraces(
       CallbackServerContext* context,
       const v1::FindSimilarTracesRequest* request,
@@ -38,6 +47,50 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
   }
 
  private:
+  absl::StatusOr<v1::GetTraceResponse> Get(
+      const v1::GetTraceRequest& request) const {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const ResourceName name,
+        ParseResourceName("name", request.name(), "traces"));
+    const auto versions = log_->FindVersions(name.project, name.id);
+    if (absl::IsNotFound(versions.status())) {
+      return NoTrace(name, request.name());
+    }
+    FAULTLINE_RETURN_IF_ERROR(versions.status());
+    FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
+                               log_->Read(name.project, versions->back()));
+    v1::GetTraceResponse response;
+    *response.mutable_trace() =
+        std::move(record.has_trace() ? *record.mutable_trace()
+                                     : *record.mutable_replacement());
+    *response.mutable_receive_time() = record.receive_time();
+    response.set_sequence(record.sequence());
+    response.set_replacements(static_cast<uint32_t>(versions->size() - 1));
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
+                               projects_->Snapshot(name.project));
+    for (const uint64_t version : *versions) {
+      const auto cluster = snapshot->cluster_of.find(version);
+      if (cluster == snapshot->cluster_of.end()) continue;
+      response.set_cluster(
+          MakeResourceName(name.project, "clusters", cluster->second));
+    }
+    return response;
+  }
+
+  // NOT_FOUND, with what is there of a run that is still open.
+  absl::Status NoTrace(const ResourceName& name,
+                       const std::string& asked) const {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::vector<v1::Piece> pieces,
+                               log_->ReadPieces(name.project, name.id));
+    if (pieces.empty()) return NotFoundError("name", asked);
+    v1::ErrorDetail detail = base::MakeErrorDetail(
+        v1::ErrorDetail::REASON_NOT_FOUND, "name", "a stored run",
+        absl::StrCat("`", base::CutText(asked, 256), "` is still open, with ",
+                     pieces.size(), " pieces; ask again when it is closed"));
+    (*detail.mutable_metadata())["pieces"] = absl::StrCat(pieces.size());
+    return base::DetailedError(absl::StatusCode::kNotFound, std::move(detail));
+  }
+
   absl::StatusOr<v1::FindSimilarTracesResponse> Find(
       const v1::FindSimilarTracesRequest& request) {
     FAULTLINE_ASSIGN_OR_RETURN(const std::string project,

@@ -17,8 +17,7 @@ namespace faultline::server {
 // BehaviorService. Does not own what it is given; all of it must outlive the
 // service. Thread-safe, as gRPC asks.
 //
-// Searches run on `pool`, because they embed the query and read the runs that
-// they return from the log.
+// Calls run on `pool`, because they read from the log.
 //
 // `ingestor`: the behaviour space and the outcomes. `log`: the runs.
 // `projects`: their clusters, as of the last tick.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "lib/base/status_macros.h"
+#include "lib/ingest/piece_merge.h"
 #include "server/grpc_status.h"
 #include "server/request_check.h"
 #include "server/resource_name.h"
@@ -56,38 +57,76 @@ absl::Status IngestStream::Accept() {
     absl::MutexLock lock(&mutex_);
     greeting_due_ = true;
   }
-  FAULTLINE_RETURN_IF_ERROR(
-      CheckCount("traces", request_.traces_size(), 0, kMaxBatch));
+  FAULTLINE_RETURN_IF_ERROR(CheckCount(
+      "traces and pieces", request_.traces_size() + request_.pieces_size(), 0,
+      kMaxBatch));
+  for (v1::TracePiece& piece : *request_.mutable_pieces()) {
+    pieces_.push_back(ingest::ToPiece(std::move(piece)));
+  }
+  request_.clear_pieces();
+  FAULTLINE_RETURN_IF_ERROR(AcceptTraces());
+  return AcceptPieces();
+}
+
+absl::Status IngestStream::AcceptTraces() {
   if (request_.traces().empty()) return absl::OkStatus();
   std::vector<v1::Trace> traces(
       std::make_move_iterator(request_.mutable_traces()->begin()),
       std::make_move_iterator(request_.mutable_traces()->end()));
-  Batch* batch;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (ending_) return absl::OkStatus();
-    batch = batches_.emplace_back(std::make_unique<Batch>()).get();
-    batch->first = received_;
-    batch->count = traces.size();
-    received_ += traces.size();
-  }
-  // The batch lives as long as the stream, which the callback holds.
-  absl::Status status = ingestor_->IngestTraces(
-      project_, std::move(traces),
-      [stream = self_, batch](absl::StatusOr<ingest::Ingestor::Result> result) {
-        stream->Settle(batch, std::move(result));
-      });
-  if (!status.ok()) {
-    // The log is full: what was taken is settled first, the rest comes again.
-    absl::MutexLock lock(&mutex_);
-    batches_.pop_back();
+  request_.clear_traces();
+  Batch* batch = AddBatch(traces.size(), /*pieces=*/false);
+  if (batch == nullptr) return absl::OkStatus();
+  absl::Status status =
+      ingestor_->IngestTraces(project_, std::move(traces), Settler(batch));
+  // The log is full: what was taken is settled first, the rest comes again.
+  if (!status.ok()) DropBatch();
+  return status;
+}
+
+absl::Status IngestStream::AcceptPieces() {
+  if (pieces_.empty()) return absl::OkStatus();
+  Batch* batch = AddBatch(pieces_.size(), /*pieces=*/true);
+  if (batch == nullptr) return absl::OkStatus();
+  absl::Status status =
+      ingestor_->IngestPieces(project_, std::move(pieces_), Settler(batch));
+  if (status.ok()) {
+    pieces_.clear();
+  } else {
+    DropBatch();
   }
   return status;
 }
 
+IngestStream::Batch* IngestStream::AddBatch(size_t count, bool pieces) {
+  absl::MutexLock lock(&mutex_);
+  if (ending_) return nullptr;
+  Batch* batch = batches_.emplace_back(std::make_unique<Batch>()).get();
+  batch->first = received_;
+  batch->count = count;
+  batch->pieces = pieces;
+  received_ += count;
+  return batch;
+}
+
+void IngestStream::DropBatch() {
+  absl::MutexLock lock(&mutex_);
+  received_ -= batches_.back()->count;
+  batches_.pop_back();
+}
+
+ingest::Ingestor::Done IngestStream::Settler(Batch* batch) {
+  return
+      [stream = self_, batch](absl::StatusOr<ingest::Ingestor::Result> result) {
+        stream->Settle(batch, std::move(result));
+      };
+}
+
 void IngestStream::Settle(Batch* batch,
                           absl::StatusOr<ingest::Ingestor::Result> result) {
-  if (result.ok() && result->stored > 0) on_stored_(project_);
+  // Pieces are not in the log yet.
+  if (result.ok() && result->stored > 0 && !batch->pieces) {
+    on_stored_(project_);
+  }
   {
     absl::MutexLock lock(&mutex_);
     if (result.ok()) {

@@ -9,17 +9,20 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "faultline/v1/ingest_service.pb.h"
+#include "faultline/v1/record.pb.h"
 #include "lib/ingest/ingestor.h"
 #include "server/stream_registry.h"
 
 namespace faultline::server {
 
-// One StreamTraces call. Reads ahead until `window` traces are unsettled;
+// One StreamTraces call. Reads ahead until `window` traces and pieces are
+// unsettled;
 // commits may finish in any order, acknowledgements go out in the order of the
 // stream, several of them in one response where the client is slow. Ends with
 // OK after the client's half-close, or with an error after the last
@@ -49,10 +52,11 @@ class IngestStream final
   void Drain() override ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  // Traces of one request, from the read until the response.
+  // Traces or pieces of one request, from the read until the response.
   struct Batch {
     uint64_t first;  // position in the stream
     uint64_t count;
+    bool pieces;
     bool settled = false;
     ingest::Ingestor::Result result;
   };
@@ -62,6 +66,15 @@ class IngestStream final
 
   // Hands the request to the ingestor; an error ends the stream.
   absl::Status Accept() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status AcceptTraces() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status AcceptPieces() ABSL_LOCKS_EXCLUDED(mutex_);
+  // A batch for what comes next in the stream; null where the stream ends. It
+  // lives as long as the stream.
+  Batch* AddBatch(size_t count, bool pieces) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What ends the batch that was added last, once it is durable.
+  ingest::Ingestor::Done Settler(Batch* batch);
+  // Takes the batch that was added last back.
+  void DropBatch() ABSL_LOCKS_EXCLUDED(mutex_);
   void Settle(Batch* batch, absl::StatusOr<ingest::Ingestor::Result> result)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The stream takes nothing more and will end with `status`.
@@ -79,6 +92,7 @@ class IngestStream final
 
   // Each belongs to gRPC while its operation is in flight.
   v1::StreamTracesRequest request_;
+  std::vector<v1::Piece> pieces_;  // of the request
   v1::StreamTracesResponse response_;
   // Set by the first read.
   std::string project_;

@@ -49,7 +49,10 @@ absl::StatusOr<std::string> ParseProjectName(absl::string_view field,
 absl::StatusOr<ResourceName> ParseResourceName(absl::string_view field,
                                                absl::string_view name,
                                                absl::string_view collection) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(name, '/');
+  // Ids of traces are the sender's, and may have slashes.
+  const int splits = collection == "traces" ? 3 : 4;
+  const std::vector<absl::string_view> parts =
+      absl::StrSplit(name, absl::MaxSplits('/', splits));
   if (parts.size() != 4 || parts[0] != "projects" || parts[2] != collection ||
       parts[3].empty() || parts[3].size() > kMaxIdBytes) {
     return Malformed(field, name,

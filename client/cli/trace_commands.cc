@@ -1,6 +1,8 @@
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/cli/commands.h"
 #include "client/cli/text.h"
 #include "client/cli/trace_table.h"
@@ -8,6 +10,89 @@
 
 namespace faultline::cli {
 namespace {
+
+void Line(Session* session, absl::string_view key, absl::string_view value) {
+  if (value.empty()) return;
+  session->out() << absl::StreamFormat("%-10s %s\n", key, OneLine(value, 1000));
+}
+
+// `closed: idle, amended 2 times, 3 elements left out`; empty for a run that
+// came whole.
+std::string AssemblyText(const v1::GetTraceResponse& response) {
+  const v1::Trace& trace = response.trace();
+  if (trace.closing() == v1::CLOSING_UNSPECIFIED) return "";
+  std::string text = EnumWord(trace.closing());
+  if (response.replacements() > 0) {
+    absl::StrAppend(&text, ", amended ", response.replacements(), " times");
+  }
+  if (trace.left_out() > 0) {
+    absl::StrAppend(&text, ", ", trace.left_out(), " elements left out");
+  }
+  return text;
+}
+
+void PrintSteps(Session* session, const v1::Trace& trace) {
+  Table table({{"STEP", Column::Fit::kNumber},
+               {"AT", Column::Fit::kNumber},
+               {"TOOK", Column::Fit::kNumber},
+               {"KIND"},
+               {"NAME"},
+               {"STATUS"},
+               {"INPUT", Column::Fit::kCut},
+               {"OUTPUT", Column::Fit::kCut}});
+  for (int i = 0; i < trace.steps_size(); ++i) {
+    const v1::Step& step = trace.steps(i);
+    const bool failed = step.status() == v1::Step::STATUS_ERROR;
+    table.AddRow(
+        {absl::StrCat(i),
+         Span(ToDuration(step.start_offset())),
+         Span(ToDuration(step.duration())),
+         EnumWord(step.kind()),
+         OneLine(step.name(), 40),
+         {failed && !step.error_type().empty() ? OneLine(step.error_type(), 40)
+                                               : EnumWord(step.status()),
+          failed ? Tone::kBad : Tone::kPlain},
+         OneLine(step.input(), 80),
+         OneLine(failed ? step.error_message() : step.output(), 80)});
+  }
+  session->out() << "\n";
+  session->PrintTable(table, "No steps.");
+}
+
+absl::Status ShowTrace(Session* session, const std::string& id) {
+  v1::GetTraceRequest request;
+  request.set_name(session->Name("traces", id));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::BehaviorService::Stub::GetTrace, request));
+  if (session->options().json) return session->PrintJson(response);
+  const v1::Trace& trace = response.trace();
+  const v1::Evaluation& evaluation = trace.evaluation();
+  Line(session, "trace", trace.trace_id());
+  Line(session, "session", trace.session_id());
+  Line(session, "started", Time(trace.start_time()));
+  Line(session, "ended", trace.has_end_time() ? Time(trace.end_time()) : "");
+  Line(session, "closed", AssemblyText(response));
+  Line(session, "outcome",
+       evaluation.evaluator().empty()
+           ? EnumWord(evaluation.outcome())
+           : absl::StrCat(EnumWord(evaluation.outcome()), " by ",
+                          evaluation.evaluator()));
+  Line(session, "cluster", ShortName(response.cluster()));
+  Line(session, "task", trace.task().type());
+  Line(session, "input", trace.task().input());
+  Line(session, "agent", trace.system().agent());
+  Line(session, "model", trace.system().model());
+  for (const v1::Decision& decision : trace.decisions()) {
+    Line(session, EnumWord(decision.kind()),
+         decision.has_propensity()
+             ? absl::StrCat(decision.chosen(), ", with probability ",
+                            Number(decision.propensity()))
+             : decision.chosen());
+  }
+  PrintSteps(session, trace);
+  return absl::OkStatus();
+}
 
 struct SimilarOptions {
   std::string trace_id;
@@ -39,6 +124,12 @@ absl::Status FindSimilar(Session* session, const SimilarOptions& options) {
 }  // namespace
 
 void AddTraceCommands(CLI::App* app, Session* session) {
+  auto id = std::make_shared<std::string>();
+  CLI::App* trace =
+      AddCommand(app, session, "trace", "One run, as it is stored",
+                 [session, id] { return ShowTrace(session, *id); });
+  trace->add_option("TRACE", *id, "Trace id")->required();
+
   auto options = std::make_shared<SimilarOptions>();
   CLI::App* similar = AddCommand(
       app, session, "similar", "Runs that went most like a run, nearest first",

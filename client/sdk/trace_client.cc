@@ -4,6 +4,7 @@
 #include <deque>
 #include <thread>
 #include <utility>
+#include <variant>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
@@ -56,19 +57,32 @@ absl::Status ShutDownError() {
   return absl::FailedPreconditionError("the client is shut down");
 }
 
-// A request over traces that it does not own. The buffer keeps them until they
-// are settled, and copying each one for its request would double the cost.
+// A trace, or a part of one. Shared, because a batch may outlive the buffer.
+using Element =
+    std::variant<std::shared_ptr<v1::Trace>, std::shared_ptr<v1::TracePiece>>;
+
+// A request over elements that it does not own. The buffer keeps them until
+// they are settled, and copying each one for its request would double the
+// cost.
 class BorrowingRequest {
  public:
-  explicit BorrowingRequest(std::vector<std::shared_ptr<v1::Trace>> traces)
-      : traces_(std::move(traces)) {
-    for (const std::shared_ptr<v1::Trace>& trace : traces_) {
-      request_.mutable_traces()->UnsafeArenaAddAllocated(trace.get());
+  explicit BorrowingRequest(std::vector<Element> elements)
+      : elements_(std::move(elements)) {
+    for (const Element& element : elements_) {
+      if (const auto* trace = std::get_if<0>(&element)) {
+        request_.mutable_traces()->UnsafeArenaAddAllocated(trace->get());
+      } else {
+        request_.mutable_pieces()->UnsafeArenaAddAllocated(
+            std::get<1>(element).get());
+      }
     }
   }
   ~BorrowingRequest() {
     while (!request_.traces().empty()) {
       request_.mutable_traces()->UnsafeArenaReleaseLast();
+    }
+    while (!request_.pieces().empty()) {
+      request_.mutable_pieces()->UnsafeArenaReleaseLast();
     }
   }
   BorrowingRequest(const BorrowingRequest&) = delete;
@@ -77,7 +91,7 @@ class BorrowingRequest {
   const v1::StreamTracesRequest& get() const { return request_; }
 
  private:
-  const std::vector<std::shared_ptr<v1::Trace>> traces_;
+  const std::vector<Element> elements_;
   v1::StreamTracesRequest request_;
 };
 
@@ -96,17 +110,13 @@ class StreamingTraceClient : public TraceClient {
 
   absl::Status Send(v1::Trace trace) override ABSL_LOCKS_EXCLUDED(mutex_) {
     const size_t bytes = trace.ByteSizeLong();
-    auto shared = std::make_shared<v1::Trace>(std::move(trace));
-    absl::MutexLock lock(&mutex_);
-    absl::Status room = MakeRoom(bytes);
-    if (!room.ok()) {
-      ++statistics_.refused;
-      return room;
-    }
-    queue_.push_back(Item{std::move(shared), bytes, ++statistics_.accepted,
-                          clock_->SteadyNow()});
-    queue_bytes_ += bytes;
-    return absl::OkStatus();
+    return Take(std::make_shared<v1::Trace>(std::move(trace)), bytes);
+  }
+
+  absl::Status SendPiece(v1::TracePiece piece) override
+      ABSL_LOCKS_EXCLUDED(mutex_) {
+    const size_t bytes = piece.ByteSizeLong();
+    return Take(std::make_shared<v1::TracePiece>(std::move(piece)), bytes);
   }
 
   absl::Status Flush(absl::Duration timeout) override
@@ -158,9 +168,9 @@ class StreamingTraceClient : public TraceClient {
 
  private:
   struct Item {
-    std::shared_ptr<v1::Trace> trace;
+    Element element;
     size_t bytes;
-    uint64_t number;  // counts what Send accepted, from 1
+    uint64_t number;  // counts what was accepted, from 1
     absl::Duration enqueue_time;
     bool sent_before = false;
     bool rejected = false;
@@ -178,6 +188,19 @@ class StreamingTraceClient : public TraceClient {
     bool ended = false;
     absl::Status violation;  // what the server did wrong
   };
+
+  absl::Status Take(Element element, size_t bytes) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    absl::Status room = MakeRoom(bytes);
+    if (!room.ok()) {
+      ++statistics_.refused;
+      return room;
+    }
+    queue_.push_back(Item{std::move(element), bytes, ++statistics_.accepted,
+                          clock_->SteadyNow()});
+    queue_bytes_ += bytes;
+    return absl::OkStatus();
+  }
 
   absl::Status Stop(absl::Duration timeout)
       ABSL_LOCKS_EXCLUDED(mutex_, stop_mutex_) {
@@ -313,7 +336,7 @@ class StreamingTraceClient : public TraceClient {
     bool open = stream->Write(greeting);
     std::thread reader([this, &stream] { RunReader(stream.get()); });
     while (open) {
-      std::vector<std::shared_ptr<v1::Trace>> batch;
+      std::vector<Element> batch;
       {
         absl::MutexLock lock(&mutex_);
         current_.writing = false;
@@ -424,18 +447,19 @@ class StreamingTraceClient : public TraceClient {
     return std::min(BatchDeadline(), SettleDeadline());
   }
 
-  std::vector<std::shared_ptr<v1::Trace>> TakeBatch()
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::vector<std::shared_ptr<v1::Trace>> batch;
+  // All of one kind: in a request, pieces count after traces.
+  std::vector<Element> TakeBatch() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::vector<Element> batch;
     size_t bytes = 0;
     if (in_flight_ == 0) current_.progress_time = clock_->SteadyNow();
     while (MayWrite() && batch.size() < options_.max_batch_traces) {
       Item& item = queue_[in_flight_];
-      if (!batch.empty() && bytes + item.bytes > options_.max_batch_bytes) {
+      if (!batch.empty() && (bytes + item.bytes > options_.max_batch_bytes ||
+                             item.element.index() != batch.front().index())) {
         break;
       }
       bytes += item.bytes;
-      batch.push_back(item.trace);
+      batch.push_back(item.element);
       ++(item.sent_before ? statistics_.resent : statistics_.sent);
       item.sent_before = true;
       ++in_flight_;
@@ -542,6 +566,22 @@ class StreamingTraceClient : public TraceClient {
 };
 
 }  // namespace
+
+absl::Status RunWriter::Send(v1::Trace part, bool last) {
+  if (finished_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("run ", trace_id_, " is finished"));
+  }
+  v1::TracePiece piece;
+  piece.set_trace_id(trace_id_);
+  piece.set_index(next_index_);
+  *piece.mutable_part() = std::move(part);
+  piece.set_last(last);
+  FAULTLINE_RETURN_IF_ERROR(client_->SendPiece(std::move(piece)));
+  ++next_index_;
+  finished_ = last;
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::unique_ptr<TraceClient>> TraceClient::Create(
     const Options& options, std::shared_ptr<Connection> connection,

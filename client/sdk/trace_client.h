@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -32,6 +33,12 @@ namespace faultline::sdk {
 //   ...
 //   (*client)->Shutdown(absl::Seconds(10));      // before the program ends
 //
+// A long run can be sent while it goes on, with the same guarantees:
+//
+//   RunWriter run(client->get(), "run-17");
+//   run.Write(std::move(part));                  // as often as there is news
+//   run.Finish(std::move(part));                 // closes it
+//
 // Delivery. A trace leaves the buffer when the server says that it is settled:
 // durable, known already, or rejected. Where the connection breaks or the
 // server restarts, what is not settled is sent again on the next stream, and
@@ -40,7 +47,8 @@ namespace faultline::sdk {
 //
 // Performance. Traces travel in batches over one stream; at most as many are
 // unsettled as the server's window allows. The buffer is bounded in traces and
-// in bytes; Options::full_action names what a full one does.
+// in bytes; Options::full_action names what a full one does. Pieces count as
+// traces in all of this.
 //
 // Errors. A broken connection is retried for ever with growing delays. An
 // error that is no use to repeat (such as a wrong project name) is retried
@@ -115,6 +123,11 @@ class TraceClient {
   //   with kBlock, the server's lasting error.
   virtual absl::Status Send(v1::Trace trace) = 0;
 
+  // Takes a part of a run; returns the same. RunWriter numbers the parts. A
+  // part that is dropped or refused is a gap: the run closes only when the
+  // server has waited for it in vain.
+  virtual absl::Status SendPiece(v1::TracePiece piece) = 0;
+
   // Waits until every trace that was taken before is settled.
   // DEADLINE_EXCEEDED says how many are not after `timeout`; they stay
   // buffered. Returns the server's lasting error where there is one.
@@ -133,6 +146,37 @@ class TraceClient {
   virtual absl::Status Shutdown(absl::Duration timeout) = 0;
 
   virtual Statistics statistics() const = 0;
+};
+
+// One run that is sent while it goes on. Does not own the client. Not
+// thread-safe. A run that is never finished counts as crashed after the
+// server's idle timeout.
+class RunWriter {
+ public:
+  RunWriter(TraceClient* client, std::string trace_id)
+      : client_(client), trace_id_(std::move(trace_id)) {}
+
+  // What the run did since the last call: steps and other lists are appended,
+  // other fields override what was sent before. `start_time` is needed once.
+  // Offsets of steps count from the run's start, indexes of steps from the
+  // first step of `part`. Returns what TraceClient::SendPiece does; after an
+  // error the part may be written again. FAILED_PRECONDITION after Finish.
+  absl::Status Write(v1::Trace part) {
+    return Send(std::move(part), /*last=*/false);
+  }
+
+  // The same, and the run is whole.
+  absl::Status Finish(v1::Trace part = v1::Trace()) {
+    return Send(std::move(part), /*last=*/true);
+  }
+
+ private:
+  absl::Status Send(v1::Trace part, bool last);
+
+  TraceClient* const client_;
+  const std::string trace_id_;
+  uint32_t next_index_ = 0;
+  bool finished_ = false;
 };
 
 }  // namespace faultline::sdk

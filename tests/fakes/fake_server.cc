@@ -25,6 +25,11 @@ class FakeStream : public sdk::BidiStream<Request, Response> {
   const std::shared_ptr<FakeCall<Request, Response>> call_;
 };
 
+std::string PieceName(const v1::TracePiece& piece) {
+  return absl::StrCat(piece.trace_id(), "/", piece.index(),
+                      piece.last() ? " last" : "");
+}
+
 }  // namespace
 
 void FakeServer::SetWindow(uint64_t window) {
@@ -188,30 +193,39 @@ void FakeServer::OnTraces(TraceCall* call, Ingest* ingest,
     greeting.set_window(window_);
     call->Respond(greeting);
   }
-  if (request.traces().empty()) return;
-  batch_sizes_.push_back(request.traces_size());
+  if (request.traces().empty() && request.pieces().empty()) return;
+  batch_sizes_.push_back(request.traces_size() + request.pieces_size());
   for (const v1::Trace& trace : request.traces()) {
-    if (break_after_ == 0) {
-      break_after_ = UINT64_MAX;
-      call->End(break_status_);
-      return;
-    }
-    if (break_after_ != UINT64_MAX) --break_after_;
-    ++received_;
-    const uint64_t index = ingest->received++;
-    if (rejected_.count(trace.trace_id()) > 0) {
-      v1::Rejection* const rejection = ingest->open.add_rejections();
-      rejection->set_index(index);
-      rejection->set_trace_id(trace.trace_id());
-      rejection->mutable_error()->set_reason(v1::ErrorDetail::REASON_TOO_LONG);
-    } else if (stored_ids_.insert(trace.trace_id()).second) {
-      stored_.push_back(trace.trace_id());
-    } else {
-      ++ingest->duplicates;
-    }
+    if (!Take(call, ingest, trace.trace_id(), trace.trace_id())) return;
+  }
+  for (const v1::TracePiece& piece : request.pieces()) {
+    if (!Take(call, ingest, piece.trace_id(), PieceName(piece))) return;
   }
   max_unsettled_ = std::max(max_unsettled_, ingest->received - ingest->settled);
   if (!held_) Settle(call, ingest);
+}
+
+bool FakeServer::Take(TraceCall* call, Ingest* ingest,
+                      const std::string& trace_id, const std::string& name) {
+  if (break_after_ == 0) {
+    break_after_ = UINT64_MAX;
+    call->End(break_status_);
+    return false;
+  }
+  if (break_after_ != UINT64_MAX) --break_after_;
+  ++received_;
+  const uint64_t index = ingest->received++;
+  if (rejected_.count(name) > 0) {
+    v1::Rejection* const rejection = ingest->open.add_rejections();
+    rejection->set_index(index);
+    rejection->set_trace_id(trace_id);
+    rejection->mutable_error()->set_reason(v1::ErrorDetail::REASON_TOO_LONG);
+  } else if (stored_ids_.insert(name).second) {
+    stored_.push_back(name);
+  } else {
+    ++ingest->duplicates;
+  }
+  return true;
 }
 
 void FakeServer::Settle(TraceCall* call, Ingest* ingest) {

@@ -104,7 +104,7 @@ class FakeServer : public sdk::Connection {
   // While held, traces are stored and not settled.
   void HoldSettling() ABSL_LOCKS_EXCLUDED(mutex_);
   void ReleaseSettling() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Rejects traces with these ids.
+  // Rejects traces with these ids, and pieces with these names.
   void Reject(std::set<std::string> trace_ids) ABSL_LOCKS_EXCLUDED(mutex_);
   // The next `count` streams end with `status` at their first request.
   void FailStreams(int count, absl::Status status) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -126,7 +126,8 @@ class FakeServer : public sdk::Connection {
   // Blocks until so many traces were received, repetitions counted.
   void WaitForReceived(uint64_t traces) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // In the order of arrival, without repetitions.
+  // In the order of arrival, without repetitions; a piece as `run/index`, the
+  // last one of its run as `run/index last`.
   std::vector<std::string> stored() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<int> batch_sizes() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t received() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -169,6 +170,9 @@ class FakeServer : public sdk::Connection {
   void OnTraces(TraceCall* call, Ingest* ingest,
                 const v1::StreamTracesRequest& request)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // False where the stream breaks.
+  bool Take(TraceCall* call, Ingest* ingest, const std::string& trace_id,
+            const std::string& name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Settle(TraceCall* call, Ingest* ingest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void OnWatch(PolicyCall* call, const v1::WatchPolicyRequest& request)

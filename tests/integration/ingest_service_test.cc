@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/behavior_service.grpc.pb.h"
 #include "faultline/v1/ingest_service.grpc.pb.h"
 #include "tests/integration/service_fixture.h"
 #include "tests/support/status_matchers.h"
@@ -288,6 +289,121 @@ TEST_F(IngestServiceTest, AProjectAppearsWithItsFirstTrace) {
   EXPECT_EQ(trigger().error_code(), grpc::StatusCode::NOT_FOUND);
   Store({MakeTrace("a")});
   EXPECT_TRUE(trigger().ok());
+}
+
+v1::TracePiece MakePiece(const std::string& id, uint32_t index,
+                         bool last = false) {
+  v1::TracePiece piece;
+  piece.set_trace_id(id);
+  piece.set_index(index);
+  piece.set_last(last);
+  piece.mutable_part()->mutable_start_time()->set_seconds(1'800'000'000);
+  v1::Step* step = piece.mutable_part()->add_steps();
+  step->set_kind(v1::Step::KIND_TOOL);
+  step->set_name(absl::StrCat("tool", index));
+  return piece;
+}
+
+TEST_F(IngestServiceTest, ARunMayComeInPieces) {
+  auto behavior = v1::BehaviorService::NewStub(channel());
+  v1::GetTraceRequest get;
+  get.set_name("projects/p/traces/long");
+  v1::GetTraceResponse got;
+
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  // Pieces count after the traces of their request.
+  v1::StreamTracesRequest request =
+      Batch({MakeTrace("a"), MakeTrace("b")}, "projects/p");
+  *request.add_pieces() = MakePiece("long", 0);
+  *request.add_pieces() = MakePiece("long", 0);
+  v1::TracePiece bad = MakePiece("long", 7);
+  bad.mutable_part()->mutable_steps(0)->clear_kind();
+  *request.add_pieces() = bad;
+  ASSERT_TRUE(stream->Write(request));
+  v1::StreamTracesResponse response = ReadUntil(stream, 5);
+  EXPECT_EQ(response.duplicates(), 1);
+  ASSERT_THAT(response.rejections(), SizeIs(1));
+  EXPECT_EQ(response.rejections(0).index(), 4);
+  EXPECT_EQ(response.rejections(0).trace_id(), "long");
+  EXPECT_EQ(response.rejections(0).error().field(), "part.steps[0].kind");
+  {
+    grpc::ClientContext open;
+    const grpc::Status status = behavior->GetTrace(&open, get, &got);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+    EXPECT_THAT(status.error_message(), HasSubstr("still open, with 1 pieces"));
+  }
+
+  request.Clear();
+  *request.add_pieces() = MakePiece("long", 2, /*last=*/true);
+  *request.add_pieces() = MakePiece("long", 1);
+  ASSERT_TRUE(stream->Write(request));
+  ReadUntil(stream, 7);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  ingestor_->WaitUntilAssembled();
+  grpc::ClientContext closed;
+  ASSERT_TRUE(behavior->GetTrace(&closed, get, &got).ok());
+  EXPECT_EQ(got.trace().closing(), v1::CLOSING_EXPLICIT);
+  EXPECT_EQ(got.sequence(), 3);
+  EXPECT_EQ(got.replacements(), 0);
+  ASSERT_THAT(got.trace().steps(), SizeIs(3));
+  EXPECT_EQ(got.trace().steps(2).name(), "tool2");
+}
+
+TEST_F(IngestServiceTest, AnAmendedRunIsReadAsItIsNow) {
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  v1::StreamTracesRequest request = Batch({}, "projects/p");
+  *request.add_pieces() = MakePiece("long", 1);
+  ASSERT_TRUE(stream->Write(request));
+  ReadUntil(stream, 1);
+  clock_.Advance(absl::Seconds(600));
+  ingestor_->WaitUntilAssembled();
+  auto behavior = v1::BehaviorService::NewStub(channel());
+  v1::GetTraceRequest get;
+  get.set_name("projects/p/traces/long");
+  v1::GetTraceResponse got;
+  {
+    grpc::ClientContext idle;
+    ASSERT_TRUE(behavior->GetTrace(&idle, get, &got).ok());
+    EXPECT_EQ(got.trace().closing(), v1::CLOSING_IDLE);
+    EXPECT_EQ(got.trace().evaluation().outcome(), v1::OUTCOME_ERROR);
+  }
+  request.Clear();
+  *request.add_pieces() = MakePiece("long", 0);
+  ASSERT_TRUE(stream->Write(request));
+  ReadUntil(stream, 2);
+  clock_.Advance(absl::Seconds(5));
+  ingestor_->WaitUntilAssembled();
+  grpc::ClientContext amended;
+  ASSERT_TRUE(behavior->GetTrace(&amended, get, &got).ok());
+  EXPECT_EQ(got.replacements(), 1);
+  ASSERT_THAT(got.trace().steps(), SizeIs(2));
+  EXPECT_EQ(got.trace().steps(0).name(), "tool0");
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(NarrowIngestServiceTest, PiecesCountInTheWindow) {
+  store_.HoldWrites();
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch({}, "projects/p")));
+  v1::StreamTracesResponse greeting;
+  ASSERT_TRUE(stream->Read(&greeting));
+  EXPECT_EQ(greeting.window(), 64);
+  for (uint32_t i = 0; i < 200; ++i) {
+    v1::StreamTracesRequest request;
+    *request.add_pieces() = MakePiece("long", i, i == 199);
+    ASSERT_TRUE(stream->Write(request));
+  }
+  store_.ReleaseWrites();
+  EXPECT_EQ(ReadUntil(stream, 200).settled(), 200);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
+  ingestor_->WaitUntilAssembled();
+  EXPECT_EQ(log_->LastSequence("p"), 1);
 }
 
 }  // namespace

@@ -150,6 +150,7 @@ ServiceTest::ServiceTest(uint64_t window)
         return projects_->Settings(project);
       },
       &clock_);
+  EXPECT_OK(ingestor_->Replay([](absl::string_view) { return nullptr; }));
 
   services_.push_back(server::MakeTraceIngestService(
       ingestor_.get(), projects_.get(), &streams_, &pool_, window));

@@ -24,6 +24,7 @@ using testing::Invoke;
 using testing::IsEmpty;
 using testing::Not;
 using testing::Return;
+using testing::SaveArgPointee;
 using testing::SetArgPointee;
 
 template <typename Message>
@@ -243,6 +244,47 @@ TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
             HasSubstr("5.2 (2.1 to 12.9)"), HasSubstr("system.model = small"),
             HasSubstr("t7"), HasSubstr("t8"), HasSubstr("mine"),
             Not(HasSubstr("foreign")), Not(HasSubstr("\033"))));
+}
+
+TEST_F(CliTest, ARunIsReadAsItIsStored) {
+  v1::GetTraceRequest asked;
+  EXPECT_CALL(server_.behavior, GetTrace)
+      .WillOnce(
+          DoAll(SaveArgPointee<1>(&asked),
+                SetArgPointee<2>(Parse<v1::GetTraceResponse>(R"pb(
+                  trace {
+                    trace_id: "run/7"
+                    start_time { seconds: 1800000000 }
+                    task { type: "qa" input: "how\nmuch?" }
+                    system { agent: "shop" model: "m" }
+                    decisions { kind: KIND_ROUTE chosen: "m" propensity: 0.25 }
+                    steps {
+                      kind: KIND_TOOL
+                      name: "pay"
+                      start_offset { nanos: 85000000 }
+                      duration { seconds: 2 }
+                      status: STATUS_ERROR
+                      error_type: "timeout"
+                      error_message: "no answer"
+                      input: "{}"
+                    }
+                    evaluation { outcome: OUTCOME_ERROR }
+                    closing: CLOSING_IDLE
+                    left_out: 3
+                  }
+                  replacements: 2
+                  cluster: "projects/shop/clusters/c1"
+                )pb")),
+                Return(grpc::Status::OK)));
+  EXPECT_EQ(Run({"trace", "run/7", "--project=shop"}), 0) << err_;
+  EXPECT_EQ(asked.name(), "projects/shop/traces/run/7");
+  for (const char* text :
+       {"run/7", "closed     idle, amended 2 times, 3 elements left out",
+        "outcome    error", "cluster    c1", "input      how much?",
+        "route      m, with probability 0.25", "85 ms", "pay", "timeout",
+        "no answer"}) {
+    EXPECT_THAT(out_, HasSubstr(text));
+  }
 }
 
 TEST_F(CliTest, AReviewCarriesTheReviewerAndTheReason) {

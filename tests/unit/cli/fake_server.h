@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/behavior_service.grpc.pb.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
 #include "faultline/v1/intervention_service.grpc.pb.h"
 #include "faultline/v1/policy_service.grpc.pb.h"
@@ -33,6 +34,14 @@ class FakeAdmin : public v1::AdminService::Service {
   MOCK_METHOD(grpc::Status, UpdateConfig,
               (grpc::ServerContext*, const v1::UpdateConfigRequest*,
                v1::UpdateConfigResponse*),
+              (override));
+};
+
+class FakeBehavior : public v1::BehaviorService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, GetTrace,
+              (grpc::ServerContext*, const v1::GetTraceRequest*,
+               v1::GetTraceResponse*),
               (override));
 };
 
@@ -83,6 +92,7 @@ class FakeServer {
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(),
                              &port);
     builder.RegisterService(&admin);
+    builder.RegisterService(&behavior);
     builder.RegisterService(&clusters);
     builder.RegisterService(&interventions);
     builder.RegisterService(&policies);
@@ -93,6 +103,7 @@ class FakeServer {
   const std::string& address() const { return address_; }
 
   testing::StrictMock<FakeAdmin> admin;
+  testing::StrictMock<FakeBehavior> behavior;
   testing::StrictMock<FakeClusters> clusters;
   testing::StrictMock<FakeInterventions> interventions;
   testing::StrictMock<FakePolicies> policies;

@@ -477,5 +477,93 @@ TEST_F(TraceClientTest, CreateNamesTheBadOption) {
                                  HasSubstr("project")));
 }
 
+v1::Trace MakePart(const std::string& tool) {
+  v1::Trace part;
+  v1::Step* step = part.add_steps();
+  step->set_kind(v1::Step::KIND_TOOL);
+  step->set_name(tool);
+  return part;
+}
+
+TEST_F(TraceClientTest, ARunIsSentWhileItGoesOn) {
+  Open();
+  RunWriter run(client_.get(), "long");
+  ASSERT_OK(run.Write(MakePart("a")));
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  EXPECT_THAT(server_->stored(), ElementsAre("long/0"));
+  ASSERT_OK(run.Write(MakePart("b")));
+  ASSERT_OK(client_->Send(MakeTrace(1)));
+  ASSERT_OK(run.Finish(MakePart("c")));
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  EXPECT_THAT(server_->stored(),
+              ElementsAre("long/0", "long/1", "trace-1", "long/2 last"));
+  EXPECT_EQ(client_->statistics().settled, 4);
+  EXPECT_THAT(
+      run.Write(MakePart("d")),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("long")));
+}
+
+TEST_F(TraceClientTest, ABatchHasTracesOrPieces) {
+  options_.max_batch_delay = absl::Hours(1);
+  Open();
+  RunWriter run(client_.get(), "long");
+  SendMany(0, 2);
+  ASSERT_OK(run.Write(MakePart("a")));
+  ASSERT_OK(run.Write(MakePart("b")));
+  ASSERT_OK(run.Write(MakePart("c")));
+  SendMany(2, 1);
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  EXPECT_EQ(server_->received(), 6);
+  EXPECT_THAT(server_->stored(), ElementsAre("trace-0", "trace-1", "long/0",
+                                             "long/1", "long/2", "trace-2"));
+  for (const int size : server_->batch_sizes()) EXPECT_LE(size, 3);
+}
+
+TEST_F(TraceClientTest, PiecesSurviveABrokenStream) {
+  server_->BreakAfter(3, absl::UnavailableError("restart"));
+  Open();
+  RunWriter run(client_.get(), "long");
+  for (int i = 0; i < 5; ++i) ASSERT_OK(run.Write(MakePart("a")));
+  ASSERT_OK(run.Finish());
+  FlushThroughRetries();
+  EXPECT_THAT(server_->stored(),
+              ElementsAre("long/0", "long/1", "long/2", "long/3", "long/4",
+                          "long/5 last"));
+  EXPECT_EQ(client_->statistics().duplicates, 3);
+}
+
+TEST_F(TraceClientTest, ARefusedPieceIsNumberedAgain) {
+  options_.full_action = FullAction::kReject;
+  options_.max_buffer_traces = 1;
+  server_->HoldSettling();
+  Open();
+  RunWriter run(client_.get(), "long");
+  ASSERT_OK(run.Write(MakePart("a")));
+  EXPECT_THAT(
+      run.Finish(MakePart("b")),
+      StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("full")));
+  AdvanceUntil([&] { return server_->received() == 1; });
+  server_->ReleaseSettling();
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  ASSERT_OK(run.Finish(MakePart("b")));
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  EXPECT_THAT(server_->stored(), ElementsAre("long/0", "long/1 last"));
+}
+
+TEST_F(TraceClientTest, ARejectedPieceIsTold) {
+  server_->Reject({"long/1"});
+  std::vector<std::string> rejected;
+  options_.on_rejected = [&](const v1::Rejection& rejection) {
+    rejected.push_back(
+        absl::StrCat(rejection.index(), " ", rejection.trace_id()));
+  };
+  Open();
+  RunWriter run(client_.get(), "long");
+  for (int i = 0; i < 3; ++i) ASSERT_OK(run.Write(MakePart("a")));
+  EXPECT_OK(client_->Flush(absl::Minutes(1)));
+  EXPECT_THAT(rejected, ElementsAre("1 long"));
+  EXPECT_EQ(client_->statistics().rejected, 1);
+}
+
 }  // namespace
 }  // namespace faultline::sdk

@@ -29,6 +29,13 @@ TEST(ResourceNameTest, PartsAndWholeAgree) {
   EXPECT_EQ(name.id, "c");
 }
 
+TEST(ResourceNameTest, TheIdOfATraceMayHaveSlashes) {
+  ASSERT_OK_AND_ASSIGN(
+      const ResourceName name,
+      ParseResourceName("name", "projects/p/traces/a/b/", "traces"));
+  EXPECT_EQ(name.id, "a/b/");
+}
+
 TEST(ResourceNameTest, AnyOtherFormNamesTheField) {
   for (const char* name :
        {"", "p", "projects", "projects/", "projects/P", "projects/p/",
