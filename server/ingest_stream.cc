@@ -57,9 +57,10 @@ absl::Status IngestStream::Accept() {
     absl::MutexLock lock(&mutex_);
     greeting_due_ = true;
   }
-  FAULTLINE_RETURN_IF_ERROR(CheckCount(
-      "traces and pieces", request_.traces_size() + request_.pieces_size(), 0,
-      kMaxBatch));
+  const int traces = request_.traces_size();
+  FAULTLINE_RETURN_IF_ERROR(CheckCount("traces", traces, 0, kMaxBatch));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckCount("pieces", request_.pieces_size(), 0, kMaxBatch - traces));
   for (v1::TracePiece& piece : *request_.mutable_pieces()) {
     pieces_.push_back(ingest::ToPiece(std::move(piece)));
   }
