@@ -125,6 +125,23 @@ class AdminService final : public v1::AdminService::CallbackService {
     return response;
   }
 
+  static void Describe(const ingest::TraceAssembler::Counters& counters,
+                       v1::GetStatusResponse::Assembly* assembly) {
+    assembly->set_open_runs(counters.open);
+    assembly->set_amendable_runs(counters.amendable);
+    assembly->set_pieces(counters.staged);
+    assembly->set_late_pieces(counters.late);
+    assembly->set_duplicates(counters.duplicates);
+    assembly->set_refused(counters.refused);
+    assembly->set_closed_explicit(counters.closed_explicit);
+    assembly->set_closed_root_ended(counters.closed_root_ended);
+    assembly->set_closed_idle(counters.closed_idle);
+    assembly->set_closed_evicted(counters.closed_evicted);
+    assembly->set_amended(counters.amended);
+    assembly->set_empty(counters.empty);
+    assembly->set_lost(counters.lost);
+  }
+
   absl::StatusOr<v1::GetStatusResponse::Project> Describe(
       const std::string& name) {
     FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot, projects_->Snapshot(name));
@@ -139,6 +156,7 @@ class AdminService final : public v1::AdminService::CallbackService {
     project.set_rejected(counters.rejected);
     project.set_duplicates(counters.duplicates);
     project.set_embedding_epoch(counters.embedding_epoch);
+    Describe(counters.assembly, project.mutable_assembly());
     project.set_policy_version(board_->Current(name)->policy().version());
     project.set_last_tick(state.tick().tick());
     if (state.tick().has_start_time()) {

@@ -85,8 +85,8 @@ class TraceAssembler {
     uint64_t late = 0;     // pieces of closed runs, staged
     uint64_t empty = 0;    // runs of spans of which none told of an agent:
                            // nothing was logged
-    uint64_t lost = 0;     // runs that were deleted meanwhile, or whose id was
-                           // that of a trace that came whole
+    uint64_t lost = 0;  // runs that were deleted meanwhile, whose id was that
+                        // of a trace that came whole, or that are unreadable
   };
 
   // Reads the staged pieces. Returns the log's errors.

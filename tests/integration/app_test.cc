@@ -141,6 +141,44 @@ class AppTest : public ::testing::Test {
     return bytes.size() == 2 && bytes[0] == 8 ? bytes[1] : 0;
   }
 
+  // Sends a piece of run `long` and waits until it is durable.
+  void SendPiece(uint32_t index, bool last,
+                 v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED) {
+    grpc::ClientContext call;
+    auto stream = ingest_->StreamTraces(&call);
+    v1::StreamTracesRequest request;
+    request.set_parent("projects/p");
+    v1::TracePiece* piece = request.add_pieces();
+    piece->set_trace_id("long");
+    piece->set_index(index);
+    piece->set_last(last);
+    *piece->mutable_part() = MakeTrace("");
+    piece->mutable_part()->mutable_evaluation()->set_outcome(outcome);
+    EXPECT_TRUE(stream->Write(request));
+    stream->WritesDone();
+    v1::StreamTracesResponse response;
+    while (stream->Read(&response))
+      EXPECT_THAT(response.rejections(), SizeIs(0));
+    EXPECT_TRUE(stream->Finish().ok());
+    EXPECT_EQ(response.settled(), 1);
+  }
+
+  // Run `long` as it is stored, once late pieces have changed it so often.
+  v1::Trace AwaitRun(uint32_t replacements) {
+    const auto behavior = v1::BehaviorService::NewStub(channel_);
+    v1::GetTraceRequest request;
+    request.set_name("projects/p/traces/long");
+    while (true) {
+      grpc::ClientContext call;
+      v1::GetTraceResponse response;
+      const grpc::Status status = behavior->GetTrace(&call, request, &response);
+      if (status.ok() && response.replacements() == replacements) {
+        return response.trace();
+      }
+      std::this_thread::yield();
+    }
+  }
+
   testing::TempDir dir_;
   fakes::FakeClock clock_;
   v1::ServerConfig config_;
@@ -149,6 +187,39 @@ class AppTest : public ::testing::Test {
   std::unique_ptr<v1::TraceIngestService::Stub> ingest_;
   std::unique_ptr<v1::AdminService::Stub> admin_;
 };
+
+TEST_F(AppTest, ARunInPiecesSurvivesARestart) {
+  Start();
+  SendPiece(0, /*last=*/false);
+  SendPiece(2, /*last=*/true);
+  Start();
+  SendPiece(1, /*last=*/false, v1::OUTCOME_PASS);
+  EXPECT_THAT(AwaitRun(0).steps(), SizeIs(3));
+  // The project's first record was a run in pieces: ticks know it.
+  EXPECT_EQ(TriggerTick().runs(), 1);
+  Start();
+  EXPECT_THAT(AwaitRun(0).steps(), SizeIs(3));
+  const v1::GetStatusResponse status = Status();
+  EXPECT_EQ(status.projects(0).traces(), 1);
+  EXPECT_EQ(status.projects(0).assembly().amendable_runs(), 1);
+  EXPECT_EQ(status.projects(0).assembly().open_runs(), 0);
+}
+
+TEST_F(AppTest, ATickSeesAnAmendedRunAsItIsNow) {
+  Start();
+  SendPiece(0, /*last=*/false);
+  clock_.Advance(absl::Minutes(10));
+  EXPECT_EQ(AwaitRun(0).closing(), v1::CLOSING_IDLE);
+  EXPECT_EQ(TriggerTick().failures(), 1);
+  SendPiece(1, /*last=*/true, v1::OUTCOME_PASS);
+  EXPECT_EQ(AwaitRun(1).closing(), v1::CLOSING_EXPLICIT);
+  const v1::Tick tick = TriggerTick();
+  EXPECT_EQ(tick.failures(), 0);
+  EXPECT_EQ(tick.runs(), 1);
+  // The same from the log alone.
+  Start();
+  EXPECT_EQ(TriggerTick().failures(), 0);
+}
 
 TEST_F(AppTest, HealthTurnsServingAfterReplay) {
   Create();

@@ -775,5 +775,84 @@ TEST(ProjectNameTest, HasTheFormThatTraceProtoGives) {
   }
 }
 
+v1::Piece GoodPiece(v1::PieceOrder order) {
+  v1::Piece piece;
+  piece.set_trace_id("run-1");
+  piece.set_id("0000000007");
+  piece.set_parent_id("0000000001");
+  piece.set_order(order);
+  *piece.mutable_part() = GoodTrace();
+  return piece;
+}
+
+std::optional<ErrorDetail> CheckPiece(const v1::Piece& piece) {
+  const auto validator = TraceValidator::Create(v1::TraceLimits());
+  EXPECT_OK(validator);
+  return validator->CheckPiece(piece, "p", 0, absl::FromUnixSeconds(kNow));
+}
+
+TEST(PieceFaultTest, AGoodPieceHasNone) {
+  EXPECT_FALSE(CheckPiece(GoodPiece(v1::PIECE_ORDER_ID)).has_value());
+  EXPECT_FALSE(CheckPiece(GoodPiece(v1::PIECE_ORDER_TIME)).has_value());
+}
+
+TEST(PieceFaultTest, APieceMayLeaveOutWhatTheRunHasOnce) {
+  v1::Piece piece = GoodPiece(v1::PIECE_ORDER_ID);
+  piece.mutable_part()->clear_start_time();
+  piece.mutable_part()->clear_trace_id();
+  piece.mutable_part()->clear_project();
+  piece.clear_parent_id();
+  EXPECT_FALSE(CheckPiece(piece).has_value());
+  piece.clear_part();
+  EXPECT_FALSE(CheckPiece(piece).has_value());
+}
+
+TEST(PieceFaultTest, IsFoundAndNamed) {
+  const auto field = [](const std::function<void(v1::Piece*)>& spoil,
+                        v1::PieceOrder order = v1::PIECE_ORDER_ID) {
+    v1::Piece piece = GoodPiece(order);
+    spoil(&piece);
+    const auto fault = CheckPiece(piece);
+    return fault.has_value() ? fault->field() : "none";
+  };
+  EXPECT_EQ(field([](auto* p) { p->clear_trace_id(); }), "trace_id");
+  EXPECT_EQ(field([](auto* p) { p->set_id("a b"); }), "id");
+  EXPECT_EQ(field([](auto* p) { p->set_parent_id("\n"); }), "parent_id");
+  EXPECT_EQ(field([](auto* p) { p->mutable_part()->set_trace_id("other"); }),
+            "part.trace_id");
+  EXPECT_EQ(field([](auto* p) { p->mutable_part()->set_project("other"); }),
+            "part.project");
+  EXPECT_EQ(
+      field([](auto* p) { p->mutable_part()->mutable_steps(1)->clear_kind(); }),
+      "part.steps[1].kind");
+  EXPECT_EQ(field([](auto* p) {
+              p->mutable_part()->mutable_decisions(1)->set_step(2);
+            }),
+            "part.decisions[1].step");
+  EXPECT_EQ(
+      field([](auto* p) {
+        p->mutable_part()->mutable_task()->set_input(std::string(2 << 20, 'x'));
+      }),
+      "part");
+  // A span has its own times, and what it had to cut.
+  const auto no_start = [](auto* p) { p->mutable_part()->clear_start_time(); };
+  const auto cut = [](auto* p) { p->mutable_part()->set_left_out(1); };
+  EXPECT_EQ(field(no_start, v1::PIECE_ORDER_TIME), "part.start_time");
+  EXPECT_EQ(field(cut, v1::PIECE_ORDER_TIME), "none");
+  EXPECT_EQ(field(cut), "part.left_out");
+}
+
+TEST(ServerFieldTest, MustBeEmptyInWhatIsSent) {
+  const auto validator = TraceValidator::Create(v1::TraceLimits());
+  ASSERT_OK(validator);
+  const absl::Time now = absl::FromUnixSeconds(kNow);
+  v1::Trace trace = GoodTrace();
+  trace.set_closing(v1::CLOSING_IDLE);
+  EXPECT_EQ(validator->CheckTrace(trace, "p", 0, now)->field(), "closing");
+  trace.clear_closing();
+  trace.set_left_out(1);
+  EXPECT_EQ(validator->CheckTrace(trace, "p", 0, now)->field(), "left_out");
+}
+
 }  // namespace
 }  // namespace faultline::trace
