@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "lib/base/clock.h"
+#include "lib/space/blas.h"
 #include "server/app.h"
 #include "server/server_options.h"
 
@@ -61,4 +62,7 @@ int Run(int argc, char** argv) {
 }  // namespace
 }  // namespace faultline::server
 
-int main(int argc, char** argv) { return faultline::server::Run(argc, argv); }
+int main(int argc, char** argv) {
+  faultline::space::ChooseBlasKernels(argv);
+  return faultline::server::Run(argc, argv);
+}

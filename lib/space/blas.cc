@@ -1,8 +1,46 @@
 #include "lib/space/blas.h"
 
 #include <cblas.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "absl/strings/string_view.h"
 
 namespace faultline::space {
+namespace {
+
+constexpr char kVariable[] = "OPENBLAS_CORETYPE";
+
+// The kernels that a processor can run, by its features. Empty: whatever
+// OpenBLAS thinks.
+const char* FittingKernels() {
+#if defined(__x86_64__)
+  const absl::string_view chosen = openblas_get_corename();
+  const bool outdated = chosen == "Prescott" || chosen == "Core2" ||
+                        chosen == "Nehalem" || chosen == "Generic";
+  if (!outdated) return "";
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq")) {
+    return "SkylakeX";
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    return "Haswell";
+  }
+#endif
+  return "";
+}
+
+}  // namespace
+
+void ChooseBlasKernels(char** argv) {
+  const char* const kernels = FittingKernels();
+  if (*kernels == '\0' || getenv(kVariable) != nullptr) return;
+  setenv(kVariable, kernels, 1);
+  execv("/proc/self/exe", argv);
+  // It is as slow as it was.
+  unsetenv(kVariable);
+}
 
 void UseOneBlasThread() {
   [[maybe_unused]] static const bool done = [] {

@@ -3,6 +3,14 @@
 
 namespace faultline::space {
 
+// Starts the program again where OpenBLAS has chosen slower kernels than the
+// processor can run: version 0.3.21 takes those of 2004 for a processor that it
+// does not know by name, at a quarter of the speed. It reads its environment
+// when it is loaded, before main, so that only a new start can tell it. To be
+// called first in main, with main's argv. Does nothing where OPENBLAS_CORETYPE
+// is set, so never more than once.
+void ChooseBlasKernels(char** argv);
+
 // Makes OpenBLAS use the calling thread alone, in the whole process; we run
 // our own threads. Cheap after the first call. Thread-safe.
 void UseOneBlasThread();

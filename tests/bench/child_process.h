@@ -26,6 +26,7 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   int port() const { return port_; }
+  pid_t pid() const { return pid_; }
 
  private:
   ChildProcess(pid_t pid, int port) : pid_(pid), port_(port) {}

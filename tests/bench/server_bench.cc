@@ -30,77 +30,21 @@
 #include "tests/bench/bare_server.h"
 #include "tests/bench/child_process.h"
 #include "tests/bench/synthetic_traces.h"
+#include "tests/bench/trace_load.h"
 
 namespace faultline::bench {
 namespace {
 
 constexpr int kStreams = 8;
-constexpr int kBatch = 64;
-constexpr uint64_t kInFlight = 2048;  // traces of one stream
 
 double Seconds(absl::Duration duration) {
   return absl::ToDoubleSeconds(duration);
 }
 
-std::shared_ptr<grpc::Channel> Connect(int port, int which) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt("which", which);  // a connection of its own
-  return grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
-                                   grpc::InsecureChannelCredentials(),
-                                   arguments);
-}
-
-// Streams batches until the time is up; returns the traces acknowledged.
-uint64_t StreamFor(int port, int which, absl::Duration length) {
-  const base::Clock& clock = *base::Clock::System();
-  const auto stub = v1::TraceIngestService::NewStub(Connect(port, which));
-  grpc::ClientContext context;
-  const auto stream = stub->StreamTraces(&context);
-  absl::Mutex mutex;
-  uint64_t settled = 0;
-  std::thread reader([&] {
-    v1::StreamTracesResponse response;
-    while (stream->Read(&response)) {
-      absl::MutexLock lock(&mutex);
-      settled = std::max<uint64_t>(settled, response.settled());
-    }
-  });
-  v1::StreamTracesRequest request;
-  request.set_parent("projects/bench");
-  for (int i = 0; i < kBatch; ++i) {
-    *request.add_traces() = MakeSyntheticTrace(i, which);
-  }
-  const absl::Duration deadline = clock.SteadyNow() + length;
-  uint64_t sent = 0;
-  while (clock.SteadyNow() < deadline) {
-    for (v1::Trace& trace : *request.mutable_traces()) {
-      trace.set_trace_id(absl::StrCat("s", which, "-", getpid(), "-", sent++));
-    }
-    if (!stream->Write(request)) break;
-    absl::MutexLock lock(&mutex);
-    const auto room = [&] { return sent - settled < kInFlight; };
-    clock.AwaitWithDeadline(&mutex, absl::Condition(&room), deadline);
-  }
-  stream->WritesDone();
-  reader.join();
-  const grpc::Status status = stream->Finish();
-  if (!status.ok()) {
-    std::fprintf(stderr, "stream: %s\n", status.error_message().c_str());
-  }
-  return settled;
-}
-
 double IngestRate(int port, absl::Duration length) {
-  const absl::Duration begin = base::Clock::System()->SteadyNow();
-  std::atomic<uint64_t> acknowledged{0};
-  std::vector<std::thread> threads;
-  for (int s = 0; s < kStreams; ++s) {
-    threads.emplace_back(
-        [&, s] { acknowledged += StreamFor(port, s, length); });
-  }
-  for (std::thread& thread : threads) thread.join();
-  return static_cast<double>(acknowledged) /
-         Seconds(base::Clock::System()->SteadyNow() - begin);
+  LoadOptions options;
+  options.length = length;
+  return RunLoad(port, options).rate();
 }
 
 double PollRate(int port, absl::Duration length) {

@@ -14,6 +14,7 @@
 #include "lib/slowloop/project_config.h"
 #include "lib/slowloop/run_window.h"
 #include "lib/slowloop/tick.h"
+#include "lib/space/blas.h"
 #include "tests/bench/synthetic_traces.h"
 
 namespace faultline::bench {
@@ -87,4 +88,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace faultline::bench
 
-int main(int argc, char** argv) { return faultline::bench::Main(argc, argv); }
+int main(int argc, char** argv) {
+  faultline::space::ChooseBlasKernels(argv);
+  return faultline::bench::Main(argc, argv);
+}

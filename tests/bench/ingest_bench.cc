@@ -1,0 +1,200 @@
+// Throughput of the fast path, whole: validated, durable, embedded in both
+// views and indexed, beside a bare server (gRPC and a synced RocksDB append) in
+// the same run; then the acknowledgement at half of that load.
+//   ingest_bench throughput --faultlined PATH [--seconds N]
+// Or only loads a server:
+//   ingest_bench load --port N --traces N
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "faultline/v1/admin_service.grpc.pb.h"
+#include "grpcpp/grpcpp.h"
+#include "lib/base/clock.h"
+#include "lib/store/rocks_store.h"
+#include "tests/bench/bare_server.h"
+#include "tests/bench/child_process.h"
+#include "tests/bench/trace_load.h"
+
+namespace faultline::bench {
+namespace {
+
+class Admin {
+ public:
+  explicit Admin(int port)
+      : stub_(v1::AdminService::NewStub(Connect(port, -1))) {}
+
+  v1::GetStatusResponse Status() {
+    grpc::ClientContext context;
+    v1::GetStatusResponse response;
+    const grpc::Status status =
+        stub_->GetStatus(&context, v1::GetStatusRequest(), &response);
+    if (!status.ok()) {
+      std::fprintf(stderr, "status: %s\n", status.error_message().c_str());
+    }
+    return response;
+  }
+
+  // Log records that the index of the first project is behind.
+  uint64_t Lag() {
+    const v1::GetStatusResponse status = Status();
+    if (status.projects_size() == 0) return 0;
+    return status.projects(0).durable_sequence() -
+           status.projects(0).indexed_sequence();
+  }
+
+ private:
+  const std::unique_ptr<v1::AdminService::Stub> stub_;
+};
+
+// Looks at the lag of the index twice a second while it lives.
+class LagWatch {
+ public:
+  explicit LagWatch(int port)
+      : thread_([this, port] {
+          Admin admin(port);
+          absl::MutexLock lock(&mutex_);
+          while (!base::Clock::System()->AwaitWithDeadline(
+              &mutex_, absl::Condition(&done_),
+              base::Clock::System()->SteadyNow() + absl::Milliseconds(500))) {
+            most_ = std::max(most_, admin.Lag());
+          }
+        }) {}
+
+  uint64_t Stop() {
+    {
+      absl::MutexLock lock(&mutex_);
+      done_ = true;
+    }
+    thread_.join();
+    return most_;
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool done_ = false;
+  uint64_t most_ = 0;
+  std::thread thread_;
+};
+
+// User and system time that a process has taken.
+double CpuSeconds(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 2));
+  std::string skipped;
+  for (int i = 0; i < 11; ++i) fields >> skipped;
+  double user = 0;
+  double system = 0;
+  fields >> user >> system;
+  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+double Milliseconds(absl::Duration duration) {
+  return absl::ToDoubleMilliseconds(duration);
+}
+
+int Throughput(const std::string& faultlined, int seconds,
+               const std::string& directory) {
+  // Ticks would share the cores with what is measured.
+  const std::string config = directory + "/config.textproto";
+  std::ofstream(config) << "default_project { tick_interval { seconds: 0 } }\n";
+  LoadOptions load;
+  load.length = absl::Seconds(seconds);
+
+  LoadResult bare;
+  {
+    const ChildProcess server = ChildProcess::Fork(
+        [&](int ready) { RunBareServer(directory + "/bare", ready); });
+    LoadOptions third = load;
+    third.length /= 3;
+    bare = RunLoad(server.port(), third);
+  }
+  RemoveDirectory(directory + "/bare");
+  std::printf("bare server            %8.0f traces/s\n", bare.rate());
+
+  const ChildProcess server =
+      ChildProcess::Exec({faultlined, "--listen=127.0.0.1:0",
+                          absl::StrCat("--data_dir=", directory, "/faultline"),
+                          "--config", config, "--log_level=warning"});
+  Admin admin(server.port());
+  const double own_cpu = CpuSeconds(getpid());
+  const double server_cpu = CpuSeconds(server.pid());
+  LagWatch watch(server.port());
+  const LoadResult full = RunLoad(server.port(), load);
+  const uint64_t lag = admin.Lag();
+  const uint64_t most = watch.Stop();
+  const double micros = 1e6 / static_cast<double>(full.acknowledged);
+  std::printf(
+      "faultlined             %8.0f traces/s acknowledged in %.0f s, %.2f of "
+      "the bare server\n"
+      "  CPU a trace          %8.1f us of the server, %.1f us of the load\n"
+      "  index                %8lu traces behind at the end, %lu at most\n",
+      full.rate(), full.seconds, full.rate() / bare.rate(),
+      (CpuSeconds(server.pid()) - server_cpu) * micros,
+      (CpuSeconds(getpid()) - own_cpu) * micros,
+      static_cast<unsigned long>(lag), static_cast<unsigned long>(most));
+  const absl::Duration begin = base::Clock::System()->SteadyNow();
+  while (admin.Lag() > 0) usleep(10'000);
+  const double catch_up =
+      absl::ToDoubleSeconds(base::Clock::System()->SteadyNow() - begin);
+  const double indexed =
+      static_cast<double>(full.acknowledged) / (full.seconds + catch_up);
+  std::printf("  all of it indexed    %8.0f traces/s, %.1f s after the load\n",
+              indexed, catch_up);
+
+  load.rate = full.rate() / 2;
+  load.length /= 3;
+  const LoadResult half = RunLoad(server.port(), load);
+  std::printf(
+      "half of that load      %8.0f traces/s: p50 %.1f ms, p99 %.1f ms\n",
+      half.rate(), Milliseconds(half.Latency(0.5)),
+      Milliseconds(half.Latency(0.99)));
+  // For scripts: acknowledged, indexed, ratio.
+  std::printf("figures %.0f %.0f %.2f\n", full.rate(), indexed,
+              full.rate() / bare.rate());
+  return full.acknowledged > 0 ? 0 : 1;
+}
+
+int Main(int argc, char** argv) {
+  CLI::App cli("Loads faultlined with traces");
+  cli.require_subcommand(1);
+  std::string faultlined;
+  int seconds = 60;
+  CLI::App* throughput = cli.add_subcommand("throughput");
+  throughput->add_option("--faultlined", faultlined)->required();
+  throughput->add_option("--seconds", seconds)->check(CLI::Range(3, 3600));
+  int port = 0;
+  LoadOptions options;
+  CLI::App* load = cli.add_subcommand("load");
+  load->add_option("--port", port)->required();
+  load->add_option("--traces", options.traces)->required();
+  CLI11_PARSE(cli, argc, argv);
+
+  if (*throughput) {
+    const std::string directory = MakeTemporaryDirectory();
+    const int code = Throughput(faultlined, seconds, directory);
+    RemoveDirectory(directory);
+    return code;
+  }
+  const LoadResult result = RunLoad(port, options);
+  std::printf("%lu traces, %.0f a second\n",
+              static_cast<unsigned long>(result.acknowledged), result.rate());
+  return result.acknowledged >= options.traces ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace faultline::bench
+
+int main(int argc, char** argv) { return faultline::bench::Main(argc, argv); }
