@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <array>
+
 #include "absl/strings/string_view.h"
 
 namespace faultline::space {
@@ -36,8 +38,13 @@ const char* FittingKernels() {
 void ChooseBlasKernels(char** argv) {
   const char* const kernels = FittingKernels();
   if (*kernels == '\0' || getenv(kVariable) != nullptr) return;
+  // By its own path, which is its name in the system's lists.
+  std::array<char, 4096> path;
+  const ssize_t length = readlink("/proc/self/exe", path.data(), path.size());
+  if (length <= 0 || length == static_cast<ssize_t>(path.size())) return;
+  path[length] = '\0';
   setenv(kVariable, kernels, 1);
-  execv("/proc/self/exe", argv);
+  execv(path.data(), argv);
   // It is as slow as it was.
   unsetenv(kVariable);
 }

@@ -13,8 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
-#include "faultline/v1/ingest_service.pb.h"
+#include "faultline/v1/ingest_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
+#include "grpcpp/support/sync_stream.h"
 #include "lib/base/clock.h"
 #include "tests/bench/synthetic_traces.h"
 
