@@ -1,7 +1,6 @@
 #include "server/projects.h"
 
 #include <glog/logging.h>
-#include <google/protobuf/util/message_differencer.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
@@ -20,7 +19,6 @@ namespace faultline::server {
 namespace {
 
 using google::protobuf::FieldDescriptor;
-using google::protobuf::util::MessageDifferencer;
 
 std::string ConfigEtag(const v1::ProjectConfig& config) {
   return base::MessageDigest(config).substr(0, 16);
@@ -132,21 +130,8 @@ absl::StatusOr<std::unique_ptr<Projects::Project>> Projects::MakeProject(
   auto project = std::make_unique<Project>();
   project->name = std::string(name);
   FAULTLINE_ASSIGN_OR_RETURN(project->loop, factory_(name));
-  const auto snapshot = project->loop->Snapshot();
-  // Where the last tick ran under the defaults of today, only a later record
-  // can differ from them.
-  const bool defaults_in_force =
-      snapshot->state.tick().tick() != 0 &&
-      MessageDifferencer::Equals(snapshot->state.config(), *defaults_);
-  const uint64_t first =
-      defaults_in_force ? snapshot->state.tick().watermark() + 1 : 1;
-  std::optional<v1::ProjectConfig> recorded;
-  FAULTLINE_RETURN_IF_ERROR(
-      log_->Scan(name, first, log_->LastSequence(name),
-                 [&recorded](const v1::LogRecord& record) {
-                   if (record.has_config()) recorded = record.config();
-                   return true;
-                 }));
+  FAULTLINE_ASSIGN_OR_RETURN(const std::optional<v1::ProjectConfig> recorded,
+                             log_->LatestConfig(name));
   absl::MutexLock lock(&project->mutex);
   project->config = defaults_;
   if (recorded.has_value()) {

@@ -19,13 +19,15 @@
 namespace faultline::ingest {
 namespace {
 
-constexpr int kIndexNiceness = 5;
+// Of threads that may wait: on Linux each thread has its own.
+constexpr int kCheckpointNiceness = 10;
+// Batches that are read by several threads, and how many threads.
+constexpr uint64_t kParallelBatches = 8;
+constexpr unsigned kMaxReaders = 4;
 // A checkpoint is due when so many records have come since the last one, and
 // half as many as it holds: a start then reads a third of the log at most, and
-// what is written in all is three times what there is. It waits for a moment
-// when nothing waits, but not for ever.
+// what is written in all is three times what there is.
 constexpr uint64_t kCheckpointRecords = 20000;
-constexpr uint64_t kPatience = 2;
 // At the end, where it spares the next start more than it takes.
 constexpr uint64_t kLastCheckpointRecords = 1000;
 constexpr uint64_t kLastCheckpointShare = 20;
@@ -70,7 +72,15 @@ struct Indexer::Prepared {
   size_t bytes = 0;
 };
 
-// A project at its watermark.
+// A project on its way to a file.
+struct Indexer::Snapshot {
+  v1::CheckpointSummary summary;
+  OutcomeTable outcomes;
+  std::unique_ptr<const space::VectorSpace::Frozen> trajectory;
+  std::unique_ptr<const space::VectorSpace::Frozen> behavior;
+};
+
+// A project on its way from a file.
 struct Indexer::Checkpoint {
   std::shared_ptr<Index> index;
   OutcomeTable outcomes;
@@ -115,6 +125,7 @@ Indexer::Indexer(const Ingestor::Options& options, EmbedderPtr first_embedder,
     project.replayed = last;
   }
   thread_ = std::thread([this] { IndexLoop(); });
+  checkpoint_thread_ = std::thread([this] { CheckpointLoop(); });
 }
 
 Indexer::~Indexer() {
@@ -123,6 +134,7 @@ Indexer::~Indexer() {
     stopping_ = true;
   }
   thread_.join();
+  checkpoint_thread_.join();
   std::vector<Project*> projects;
   {
     absl::MutexLock lock(&mutex_);
@@ -135,7 +147,10 @@ Indexer::~Indexer() {
       }
     }
   }
-  for (Project* project : projects) SaveCheckpoint(project);
+  for (Project* project : projects) {
+    const absl::Status status = WriteCheckpoint(*TakeSnapshot(project));
+    if (!status.ok()) LOG(ERROR) << status.message();
+  }
 }
 
 Indexer::Project& Indexer::GetProject(absl::string_view name) {
@@ -432,12 +447,6 @@ absl::StatusOr<std::shared_ptr<Indexer::Index>> Indexer::NewIndex(
 }
 
 void Indexer::IndexLoop() {
-  // Acknowledgements go first: on Linux each thread has a niceness of its own,
-  // and the threads that it starts inherit it.
-  errno = 0;
-  if (nice(kIndexNiceness) == -1 && errno != 0) {
-    PLOG(WARNING) << "indexing runs at the priority of the rest";
-  }
   const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !ready_.empty();
   };
@@ -509,14 +518,16 @@ void Indexer::Advance(Project* project) {
                  << index->indexed << ": " << status;
       project->status = std::move(status);
     }
-    const uint64_t wanted =
-        std::max(kCheckpointRecords, project->checkpoint / 2);
     const uint64_t fresh = project->index->indexed - project->checkpoint;
-    const bool idle = project->index->indexed == project->durable;
-    due = project->next == nullptr &&
-          fresh >= (idle ? wanted : kPatience * wanted);
+    due = !options_.checkpoint_directory.empty() && snapshot_ == nullptr &&
+          project->next == nullptr &&
+          fresh >= std::max(kCheckpointRecords, project->checkpoint / 2);
   }
-  if (due) SaveCheckpoint(project);
+  if (due) {
+    std::unique_ptr<Snapshot> snapshot = TakeSnapshot(project);
+    absl::MutexLock lock(&mutex_);
+    snapshot_ = std::move(snapshot);
+  }
   absl::MutexLock lock(&mutex_);
   Enqueue(project);
 }
@@ -555,35 +566,70 @@ Indexer::IndexBatch Indexer::TakeDelivered(Project* project, const Index& index,
   batch.behaviors.reserve(numbers);
   batch.changes.reserve(runs);
   for (const std::shared_ptr<Prepared>& part : taken) {
-    IndexBatch& from = part->batch;
-    batch.ids.insert(batch.ids.end(), from.ids.begin(), from.ids.end());
-    batch.trajectories.insert(batch.trajectories.end(),
-                              from.trajectories.begin(),
-                              from.trajectories.end());
-    batch.behaviors.insert(batch.behaviors.end(), from.behaviors.begin(),
-                           from.behaviors.end());
-    std::move(from.changes.begin(), from.changes.end(),
-              std::back_inserter(batch.changes));
-    if (batch.embedding_dimension == 0) {
-      batch.embedding_dimension = from.embedding_dimension;
-    }
+    Append(std::move(part->batch), &batch);
   }
   return batch;
+}
+
+// What comes after. Leaves batch->last.
+void Indexer::Append(IndexBatch&& from, IndexBatch* batch) {
+  batch->ids.insert(batch->ids.end(), from.ids.begin(), from.ids.end());
+  batch->trajectories.insert(batch->trajectories.end(),
+                             from.trajectories.begin(),
+                             from.trajectories.end());
+  batch->behaviors.insert(batch->behaviors.end(), from.behaviors.begin(),
+                          from.behaviors.end());
+  std::move(from.changes.begin(), from.changes.end(),
+            std::back_inserter(batch->changes));
+  if (batch->embedding_dimension == 0) {
+    batch->embedding_dimension = from.embedding_dimension;
+  }
 }
 
 absl::StatusOr<Indexer::IndexBatch> Indexer::ReadBatch(
     const std::string& project, const Index& index, uint64_t last) const {
   IndexBatch batch;
-  batch.last = std::min(last, index.indexed + options_.index_batch);
-  if (batch.last == index.indexed) return batch;
+  const uint64_t first = index.indexed + 1;
+  const uint64_t behind = last - index.indexed;
+  const uint64_t parallel = kParallelBatches * options_.index_batch;
+  if (behind < parallel) {
+    batch.last = std::min(last, index.indexed + options_.index_batch);
+    FAULTLINE_RETURN_IF_ERROR(
+        ReadRange(project, index, first, batch.last, &batch));
+    return batch;
+  }
+  // Far behind, as after a start: reading takes longer than adding.
+  const unsigned readers =
+      std::clamp(std::thread::hardware_concurrency(), 1u, kMaxReaders);
+  std::vector<IndexBatch> parts(readers);
+  std::vector<absl::Status> statuses(readers);
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < readers; ++i) {
+    threads.emplace_back([&, i] {
+      statuses[i] =
+          ReadRange(project, index, first + parallel * i / readers,
+                    index.indexed + parallel * (i + 1) / readers, &parts[i]);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  batch.last = index.indexed + parallel;
+  for (unsigned i = 0; i < readers; ++i) {
+    FAULTLINE_RETURN_IF_ERROR(statuses[i]);
+    Append(std::move(parts[i]), &batch);
+  }
+  return batch;
+}
+
+absl::Status Indexer::ReadRange(const std::string& project, const Index& index,
+                                uint64_t first, uint64_t last,
+                                IndexBatch* batch) const {
   embedding::Run scratch;
-  FAULTLINE_RETURN_IF_ERROR(log_->Scan(
-      project, index.indexed + 1, batch.last, [&](const v1::LogRecord& record) {
-        Analyze(record, *index.embedder, &scratch, &batch);
+  FAULTLINE_RETURN_IF_ERROR(
+      log_->Scan(project, first, last, [&](const v1::LogRecord& record) {
+        Analyze(record, *index.embedder, &scratch, batch);
         return true;
       }));
-  FAULTLINE_RETURN_IF_ERROR(FindRuns(project, &batch));
-  return batch;
+  return FindRuns(project, batch);
 }
 
 void Indexer::Analyze(const v1::LogRecord& record,
@@ -723,44 +769,63 @@ absl::StatusOr<uint64_t> Indexer::Anchor(const std::string& project,
   return base::Hash64(record->receive_time().SerializeAsString());
 }
 
-void Indexer::SaveCheckpoint(Project* project) {
-  if (options_.checkpoint_directory.empty()) return;
-  // Only the index thread changes what is saved; others read it.
-  std::shared_ptr<const Index> index;
-  const OutcomeTable* outcomes;
-  v1::CheckpointSummary summary;
-  {
-    absl::MutexLock lock(&mutex_);
-    index = project->index;
-    outcomes = &project->outcomes;
-    summary.set_embedding_dimension(project->embedding_dimension);
-  }
-  summary.set_project(project->name);
-  summary.set_fingerprint(index->embedder->fingerprint());
-  summary.set_watermark(index->indexed);
-  const auto save = [&]() -> absl::Status {
-    FAULTLINE_ASSIGN_OR_RETURN(const uint64_t anchor,
-                               Anchor(project->name, index->indexed));
-    summary.set_anchor(anchor);
-    FAULTLINE_ASSIGN_OR_RETURN(
-        const auto writer,
-        CheckpointWriter::Create(CheckpointPath(project->name)));
-    const auto sink = [&writer](absl::string_view bytes) {
-      return writer->Write(bytes);
-    };
-    FAULTLINE_RETURN_IF_ERROR(outcomes->Save(sink));
-    FAULTLINE_RETURN_IF_ERROR(index->trajectory->Save(sink));
-    FAULTLINE_RETURN_IF_ERROR(index->behavior->Save(sink));
-    return writer->Commit(summary);
-  };
-  const absl::Status status = save();
-  if (!status.ok()) {
-    LOG(ERROR) << status.message()
-               << "; the next start reads the log from the checkpoint before";
-  }
+std::unique_ptr<Indexer::Snapshot> Indexer::TakeSnapshot(Project* project) {
+  auto snapshot = std::make_unique<Snapshot>();
   absl::MutexLock lock(&mutex_);
-  // Where it failed, too: it is tried again when as much has come.
-  project->checkpoint = index->indexed;
+  const Index& index = *project->index;
+  snapshot->summary.set_project(project->name);
+  snapshot->summary.set_fingerprint(index.embedder->fingerprint());
+  snapshot->summary.set_watermark(index.indexed);
+  snapshot->summary.set_embedding_dimension(project->embedding_dimension);
+  snapshot->outcomes = project->outcomes;
+  snapshot->trajectory = index.trajectory->Freeze();
+  snapshot->behavior = index.behavior->Freeze();
+  // Where it fails, too: it is tried again when as much has come.
+  project->checkpoint = index.indexed;
+  return snapshot;
+}
+
+absl::Status Indexer::WriteCheckpoint(const Snapshot& snapshot) const {
+  v1::CheckpointSummary summary = snapshot.summary;
+  FAULTLINE_ASSIGN_OR_RETURN(const uint64_t anchor,
+                             Anchor(summary.project(), summary.watermark()));
+  summary.set_anchor(anchor);
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto writer,
+      CheckpointWriter::Create(CheckpointPath(summary.project())));
+  const auto sink = [&writer](absl::string_view bytes) {
+    return writer->Write(bytes);
+  };
+  FAULTLINE_RETURN_IF_ERROR(snapshot.outcomes.Save(sink));
+  FAULTLINE_RETURN_IF_ERROR(snapshot.trajectory->Save(sink));
+  FAULTLINE_RETURN_IF_ERROR(snapshot.behavior->Save(sink));
+  return writer->Commit(summary);
+}
+
+void Indexer::CheckpointLoop() {
+  errno = 0;
+  if (nice(kCheckpointNiceness) == -1 && errno != 0) {
+    PLOG(WARNING) << "checkpoints are written at the priority of the rest";
+  }
+  const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || snapshot_ != nullptr;
+  };
+  while (true) {
+    const Snapshot* snapshot;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&due));
+      if (snapshot_ == nullptr) return;
+      snapshot = snapshot_.get();
+    }
+    const absl::Status status = WriteCheckpoint(*snapshot);
+    if (!status.ok()) {
+      LOG(ERROR) << status.message()
+                 << "; the next start goes on from the one before";
+    }
+    absl::MutexLock lock(&mutex_);
+    snapshot_.reset();
+  }
 }
 
 absl::StatusOr<Indexer::Checkpoint> Indexer::LoadCheckpoint(

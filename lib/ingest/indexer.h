@@ -32,9 +32,9 @@ namespace faultline::ingest {
 //
 // Owns the spaces, which are a cache of the log, and the checkpoints, which
 // spare a start most of the reading: files of everything that indexing derives
-// from the log up to a watermark. Does not own the log; reads it until the
-// destructor has stopped the thread. Thread-safe. The destructor writes the
-// checkpoints that are worth it.
+// from the log up to a watermark, written by a thread of their own. Does not
+// own the log; reads it until the destructor has stopped the threads.
+// Thread-safe. The destructor writes the checkpoints that are worth it.
 class Indexer {
  public:
   using EmbedderPtr = std::shared_ptr<const embedding::Embedder>;
@@ -114,13 +114,19 @@ class Indexer {
   // where nothing is.
   IndexBatch TakeDelivered(Project* project, const Index& index,
                            uint64_t* read_to) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The records after those of the index, up to `last` at most, on several
+  // threads where there are many.
   absl::StatusOr<IndexBatch> ReadBatch(const std::string& project,
                                        const Index& index, uint64_t last) const;
+  absl::Status ReadRange(const std::string& project, const Index& index,
+                         uint64_t first, uint64_t last,
+                         IndexBatch* batch) const;
   static void Apply(const Change& change, Project* project);
   // `scratch` lends its memory.
   static void Analyze(const v1::LogRecord& record,
                       const embedding::Embedder& embedder,
                       embedding::Run* scratch, IndexBatch* batch);
+  static void Append(IndexBatch&& from, IndexBatch* batch);
   // Fills in the sequences of judged and of replaced runs.
   absl::Status FindRuns(const std::string& project, IndexBatch* batch) const;
   // Adds and removes runs; returns how many were removed because they were
@@ -132,8 +138,12 @@ class Indexer {
   // Tells a log from another one with the same project. 0: the record is gone.
   absl::StatusOr<uint64_t> Anchor(const std::string& project,
                                   uint64_t sequence) const;
-  // On the index thread, or after it.
-  void SaveCheckpoint(Project* project) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The project as it is now, to be written. On the index thread, or after it.
+  struct Snapshot;
+  std::unique_ptr<Snapshot> TakeSnapshot(Project* project)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status WriteCheckpoint(const Snapshot& snapshot) const;
+  void CheckpointLoop() ABSL_LOCKS_EXCLUDED(mutex_);
   // The project as it was saved. NOT_FOUND where it was not,
   // FAILED_PRECONDITION where it was under other settings, DATA_LOSS where the
   // file is damaged or another log's.
@@ -157,8 +167,12 @@ class Indexer {
   std::deque<Project*> ready_ ABSL_GUARDED_BY(mutex_);
   // Of vectors prepared and not yet added, in bytes.
   size_t backlog_ ABSL_GUARDED_BY(mutex_) = 0;
+  // To be written by the checkpoint thread; one at a time.
+  std::unique_ptr<Snapshot> snapshot_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last: it uses the others
+  // Last: they use the others.
+  std::thread thread_;
+  std::thread checkpoint_thread_;
 };
 
 }  // namespace faultline::ingest

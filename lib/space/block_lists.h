@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "lib/space/id_set.h"
@@ -16,7 +18,9 @@ namespace faultline::space {
 // Inverted lists of ids and codes in blocks of one size. They grow without
 // copying and without room to spare for more than a block each, which arrays
 // that double cannot: at a million points of a kilobyte that is hundreds of
-// megabytes. Not thread-safe, but const methods run side by side.
+// megabytes. A copy shares the blocks: it stays as it is while the original
+// goes on. Not thread-safe, but const methods run side by side, and those of a
+// copy beside changes of the original.
 class BlockLists {
  public:
   static constexpr size_t kBlockPoints = 64;
@@ -37,7 +41,7 @@ class BlockLists {
     List& grown = lists_[list];
     const size_t at = grown.size % kBlockPoints;
     if (at == 0) {
-      Block& block = *grown.blocks.emplace_back(std::make_unique<Block>());
+      Block& block = *grown.blocks.emplace_back(std::make_shared<Block>());
       // Written before it is read: zeroing it would cost as much.
       block.codes.reset(new uint8_t[kBlockPoints * code_size_]);
     }
@@ -63,7 +67,8 @@ class BlockLists {
   void Remove(const IdSet& doomed) {
     for (List& list : lists_) {
       for (size_t i = list.size; i-- > 0;) {
-        if (doomed.contains(static_cast<uint64_t>(IdAt(list, i)))) {
+        const int64_t id = BlockOf(list, i).ids[i % kBlockPoints];
+        if (doomed.contains(static_cast<uint64_t>(id))) {
           RemoveAt(&list, i);
         }
       }
@@ -72,28 +77,49 @@ class BlockLists {
 
  private:
   struct List {
-    std::vector<std::unique_ptr<Block>> blocks;  // all but the last are full
+    std::vector<std::shared_ptr<Block>> blocks;  // all but the last are full
     size_t size = 0;
   };
 
-  static int64_t& IdAt(List& list, size_t i) {
-    return list.blocks[i / kBlockPoints]->ids[i % kBlockPoints];
+  static const Block& BlockOf(const List& list, size_t i) {
+    return *list.blocks[i / kBlockPoints];
   }
-  uint8_t* CodeAt(List& list, size_t i) const {
-    return list.blocks[i / kBlockPoints]->codes.get() +
-           i % kBlockPoints * code_size_;
+  // No entry that a copy has may change under it.
+  Block& OwnBlockOf(List* list, size_t i) const {
+    std::shared_ptr<Block>& block = list->blocks[i / kBlockPoints];
+    if (block.use_count() > 1) {
+      auto own = std::make_shared<Block>();
+      own->ids = block->ids;
+      own->codes.reset(new uint8_t[kBlockPoints * code_size_]);
+      std::memcpy(own->codes.get(), block->codes.get(),
+                  kBlockPoints * code_size_);
+      block = std::move(own);
+    } else {
+      // After whatever a copy that is gone has read.
+      std::atomic_thread_fence(std::memory_order_acquire);
+    }
+    return *block;
   }
   void RemoveAt(List* list, size_t i) const {
     const size_t last = list->size - 1;
     if (i != last) {
-      IdAt(*list, i) = IdAt(*list, last);
-      std::memcpy(CodeAt(*list, i), CodeAt(*list, last), code_size_);
+      Block& to = OwnBlockOf(list, i);
+      const Block& from = BlockOf(*list, last);
+      to.ids[i % kBlockPoints] = from.ids[last % kBlockPoints];
+      std::memcpy(to.codes.get() + i % kBlockPoints * code_size_,
+                  from.codes.get() + last % kBlockPoints * code_size_,
+                  code_size_);
     }
-    if (last % kBlockPoints == 0) list->blocks.pop_back();
+    // What is appended next must not take the place of an entry of a copy.
+    if (last % kBlockPoints == 0) {
+      list->blocks.pop_back();
+    } else {
+      OwnBlockOf(list, last);
+    }
     --list->size;
   }
 
-  const size_t code_size_;
+  size_t code_size_;
   std::vector<List> lists_;
 };
 

@@ -151,18 +151,99 @@ class Backend {
   virtual void ForEachId(absl::FunctionRef<void(uint64_t id)> visit) const = 0;
   // Points beyond which another backend serves better.
   virtual size_t capacity() const = 0;
-  virtual absl::Status Save(Output* out) const = 0;
+  // For Load: everything, as it is now.
+  virtual std::unique_ptr<const VectorSpace::Frozen> Freeze() const = 0;
+};
+
+// What stands before every backend.
+absl::Status PutHeader(const VectorSpace::Options& options, Saved saved,
+                       Output* out) {
+  FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint32_t>(options.dimension)));
+  FAULTLINE_RETURN_IF_ERROR(
+      out->Put(static_cast<uint8_t>(options.quantization)));
+  return out->Put(static_cast<uint8_t>(saved));
+}
+
+class FrozenExact final : public VectorSpace::Frozen {
+ public:
+  FrozenExact(const VectorSpace::Options& options, std::vector<uint64_t> ids,
+              const float* vectors)
+      : options_(options),
+        ids_(std::move(ids)),
+        vectors_(vectors, vectors + ids_.size() * options.dimension) {}
+
+  absl::Status Save(VectorSpace::Sink sink) const override {
+    Output out(sink);
+    FAULTLINE_RETURN_IF_ERROR(PutHeader(options_, Saved::kExact, &out));
+    FAULTLINE_RETURN_IF_ERROR(out.Put(static_cast<uint64_t>(ids_.size())));
+    constexpr size_t kPart = 1024;
+    for (size_t at = 0; at < ids_.size(); at += kPart) {
+      const size_t count = std::min(kPart, ids_.size() - at);
+      FAULTLINE_RETURN_IF_ERROR(out.PutAll(ids_.data() + at, count));
+      FAULTLINE_RETURN_IF_ERROR(
+          out.PutAll(vectors_.data() + at * options_.dimension,
+                     count * options_.dimension));
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const VectorSpace::Options options_;
+  const std::vector<uint64_t> ids_;
+  const std::vector<float> vectors_;
+};
+
+class FrozenInvertedFile final : public VectorSpace::Frozen {
+ public:
+  FrozenInvertedFile(const VectorSpace::Options& options,
+                     const float* centroids, std::vector<float> trained,
+                     uint64_t capacity, BlockLists lists)
+      : options_(options),
+        centroids_(centroids, centroids + lists.lists() * options.dimension),
+        trained_(std::move(trained)),
+        capacity_(capacity),
+        lists_(std::move(lists)) {}
+
+  absl::Status Save(VectorSpace::Sink sink) const override {
+    Output out(sink);
+    FAULTLINE_RETURN_IF_ERROR(PutHeader(options_, Saved::kInvertedFile, &out));
+    FAULTLINE_RETURN_IF_ERROR(out.Put(static_cast<uint32_t>(lists_.lists())));
+    FAULTLINE_RETURN_IF_ERROR(
+        out.Put(static_cast<uint32_t>(lists_.code_size())));
+    FAULTLINE_RETURN_IF_ERROR(out.Put(static_cast<uint32_t>(trained_.size())));
+    FAULTLINE_RETURN_IF_ERROR(out.Put(capacity_));
+    FAULTLINE_RETURN_IF_ERROR(out.PutAll(centroids_.data(), centroids_.size()));
+    FAULTLINE_RETURN_IF_ERROR(out.PutAll(trained_.data(), trained_.size()));
+    absl::Status status;
+    for (size_t list = 0; list < lists_.lists() && status.ok(); ++list) {
+      status = out.Put(static_cast<uint64_t>(lists_.size(list)));
+      lists_.ForEachBlock(
+          list, [&](size_t count, const FaissId* ids, const uint8_t* codes) {
+            if (status.ok()) status = out.PutAll(ids, count);
+            if (status.ok()) {
+              status = out.PutAll(codes, count * lists_.code_size());
+            }
+          });
+    }
+    return status;
+  }
+
+ private:
+  const VectorSpace::Options options_;
+  const std::vector<float> centroids_;
+  const std::vector<float> trained_;
+  const uint64_t capacity_;
+  const BlockLists lists_;
 };
 
 class ExactBackend final : public Backend {
  public:
-  ExactBackend(int dimension, size_t capacity)
-      : index_(dimension), capacity_(capacity) {}
+  explicit ExactBackend(const VectorSpace::Options& options)
+      : options_(options), index_(options.dimension) {}
 
   static absl::StatusOr<std::unique_ptr<Backend>> Load(
       const VectorSpace::Options& options, Input* in) {
-    auto backend =
-        std::make_unique<ExactBackend>(options.dimension, options.exact_limit);
+    auto backend = std::make_unique<ExactBackend>(options);
     uint64_t left = 0;
     FAULTLINE_RETURN_IF_ERROR(in->Get(&left));
     // In parts, so that a false number fails before it takes the memory.
@@ -237,24 +318,15 @@ class ExactBackend final : public Backend {
     for (const uint64_t id : ids_) visit(id);
   }
 
-  size_t capacity() const override { return capacity_; }
+  size_t capacity() const override { return options_.exact_limit; }
 
-  absl::Status Save(Output* out) const override {
-    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint8_t>(Saved::kExact)));
-    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint64_t>(ids_.size())));
-    constexpr size_t kPart = 1024;
-    for (size_t at = 0; at < ids_.size(); at += kPart) {
-      const size_t count = std::min(kPart, ids_.size() - at);
-      FAULTLINE_RETURN_IF_ERROR(out->PutAll(ids_.data() + at, count));
-      FAULTLINE_RETURN_IF_ERROR(
-          out->PutAll(index_.get_xb() + at * index_.d, count * index_.d));
-    }
-    return absl::OkStatus();
+  std::unique_ptr<const VectorSpace::Frozen> Freeze() const override {
+    return std::make_unique<FrozenExact>(options_, ids_, index_.get_xb());
   }
 
  private:
+  const VectorSpace::Options options_;
   faiss::IndexFlatL2 index_;
-  const size_t capacity_;
   std::vector<uint64_t> ids_;  // by row
 };
 
@@ -326,7 +398,8 @@ class InvertedFileBackend final : public Backend {
   // For Build and Load: throws what FAISS throws.
   InvertedFileBackend(const VectorSpace::Options& options, size_t lists,
                       size_t capacity)
-      : quantizer_(options.dimension),
+      : options_(options),
+        quantizer_(options.dimension),
         index_(MakeIndex(options, lists, &quantizer_)),
         codec_(CodecOf(index_.get())),
         lists_(lists, index_->code_size),
@@ -430,32 +503,11 @@ class InvertedFileBackend final : public Backend {
 
   size_t capacity() const override { return capacity_; }
 
-  absl::Status Save(Output* out) const override {
-    FAULTLINE_RETURN_IF_ERROR(
-        out->Put(static_cast<uint8_t>(Saved::kInvertedFile)));
-    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint32_t>(lists_.lists())));
-    FAULTLINE_RETURN_IF_ERROR(
-        out->Put(static_cast<uint32_t>(lists_.code_size())));
-    const size_t trained = codec_ == nullptr ? 0 : codec_->trained.size();
-    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint32_t>(trained)));
-    FAULTLINE_RETURN_IF_ERROR(out->Put(static_cast<uint64_t>(capacity_)));
-    FAULTLINE_RETURN_IF_ERROR(
-        out->PutAll(quantizer_.get_xb(), lists_.lists() * d()));
-    if (trained > 0) {
-      FAULTLINE_RETURN_IF_ERROR(out->PutAll(codec_->trained.data(), trained));
-    }
-    absl::Status status;
-    for (size_t list = 0; list < lists_.lists() && status.ok(); ++list) {
-      status = out->Put(static_cast<uint64_t>(lists_.size(list)));
-      lists_.ForEachBlock(
-          list, [&](size_t count, const FaissId* ids, const uint8_t* codes) {
-            if (status.ok()) status = out->PutAll(ids, count);
-            if (status.ok()) {
-              status = out->PutAll(codes, count * lists_.code_size());
-            }
-          });
-    }
-    return status;
+  std::unique_ptr<const VectorSpace::Frozen> Freeze() const override {
+    return std::make_unique<FrozenInvertedFile>(
+        options_, quantizer_.get_xb(),
+        codec_ == nullptr ? std::vector<float>() : codec_->trained, capacity_,
+        lists_);
   }
 
  private:
@@ -505,6 +557,7 @@ class InvertedFileBackend final : public Backend {
 
   size_t d() const { return quantizer_.d; }
 
+  const VectorSpace::Options options_;
   faiss::IndexFlatL2 quantizer_;
   const std::unique_ptr<faiss::IndexIVF> index_;
   faiss::ScalarQuantizer* const codec_;
@@ -516,9 +569,7 @@ class InvertedFileBackend final : public Backend {
 class FaissSpace final : public VectorSpace {
  public:
   explicit FaissSpace(const Options& options)
-      : options_(options),
-        backend_(std::make_unique<ExactBackend>(options.dimension,
-                                                options.exact_limit)) {}
+      : options_(options), backend_(std::make_unique<ExactBackend>(options)) {}
 
   absl::Status Add(absl::Span<const uint64_t> ids,
                    absl::Span<const float> vectors) override;
@@ -526,7 +577,7 @@ class FaissSpace final : public VectorSpace {
       absl::Span<const float> queries, int k) const override;
   absl::StatusOr<size_t> Remove(absl::Span<const uint64_t> ids) override;
   absl::StatusOr<Snapshot> TakeSnapshot() const override;
-  absl::Status Save(Sink sink) const override;
+  std::unique_ptr<const Frozen> Freeze() const override;
 
   // Takes the place of the points: for Load.
   absl::Status Fill(std::unique_ptr<Backend> backend);
@@ -669,13 +720,9 @@ absl::StatusOr<VectorSpace::Snapshot> FaissSpace::SnapshotLocked() const {
   return snapshot;
 }
 
-absl::Status FaissSpace::Save(Sink sink) const {
-  Output out(sink);
+std::unique_ptr<const VectorSpace::Frozen> FaissSpace::Freeze() const {
   absl::ReaderMutexLock lock(&mutex_);
-  FAULTLINE_RETURN_IF_ERROR(out.Put(static_cast<uint32_t>(options_.dimension)));
-  FAULTLINE_RETURN_IF_ERROR(
-      out.Put(static_cast<uint8_t>(options_.quantization)));
-  return backend_->Save(&out);
+  return backend_->Freeze();
 }
 
 absl::Status FaissSpace::Fill(std::unique_ptr<Backend> backend) {

@@ -82,10 +82,18 @@ class VectorSpace {
   };
   virtual absl::StatusOr<Snapshot> TakeSnapshot() const = 0;
 
-  // Writes everything, with what was trained, for Load. Changes wait, searches
-  // do not. Returns the sink's errors.
+  // The space as it is now, with what was trained, to be written for Load
+  // while the space goes on. Changes wait until it is made, not until it is
+  // written. Memory: little beyond the exact limit, until points are removed.
+  // Not thread-safe; may outlive the space.
   using Sink = absl::FunctionRef<absl::Status(absl::string_view bytes)>;
-  virtual absl::Status Save(Sink sink) const = 0;
+  class Frozen {
+   public:
+    virtual ~Frozen() = default;
+    // Returns the sink's errors.
+    virtual absl::Status Save(Sink sink) const = 0;
+  };
+  virtual std::unique_ptr<const Frozen> Freeze() const = 0;
 
   // A space as it was saved. `source` gives the next bytes.size() bytes, or an
   // error, which is returned. FAILED_PRECONDITION where the options have

@@ -30,8 +30,10 @@
 //             -> number, the bytes of all records that are about a trace
 //   meta    text("log") text(project) text("first")
 //             -> number; records below it may be missing, later ones may not
+//   meta    text("log") text(project) text("config")
+//             -> ProjectConfig, of the latest record of settings
 //
-// A record, its id and the sum of the bytes are written in one batch.
+// A record, its id and what meta says of it are written in one batch.
 namespace faultline::trace {
 
 // Kinds of ids.

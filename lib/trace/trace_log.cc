@@ -33,6 +33,7 @@ using ::faultline::store::WriteBatch;
 constexpr int64_t kRetryMilliseconds = 200;
 constexpr char kBytesFact[] = "bytes";
 constexpr char kFirstFact[] = "first";
+constexpr char kConfigFact[] = "config";
 // What a project may commit in one turn, while others wait.
 constexpr size_t kTurnBytes = 64 << 10;
 // Runs that one commit removes.
@@ -239,6 +240,8 @@ class StoreTraceLog : public TraceLog {
                                      absl::string_view trace_id) const override;
   absl::StatusOr<std::vector<uint64_t>> FindVersions(
       absl::string_view project, absl::string_view trace_id) const override;
+  absl::StatusOr<std::optional<v1::ProjectConfig>> LatestConfig(
+      absl::string_view project) const override;
   absl::StatusOr<std::vector<v1::Piece>> ReadPieces(
       absl::string_view project, absl::string_view trace_id) const override;
   absl::Status ScanPieces(
@@ -299,6 +302,8 @@ class StoreTraceLog : public TraceLog {
     absl::flat_hash_map<absl::string_view, uint64_t> last;  // by project
     // Bytes added, by project.
     absl::flat_hash_map<absl::string_view, int64_t> bytes;
+    // Latest settings added, serialised, by project.
+    absl::flat_hash_map<absl::string_view, std::string> configs;
   };
 
   absl::Status CheckRoom(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -519,6 +524,18 @@ absl::Status StoreTraceLog::Write(Changes* changes) {
                        EncodeNumber(old + static_cast<uint64_t>(added)));
     changes->undo.Put(Family::kMeta, key, EncodeNumber(old));
   }
+  for (const auto& [project, config] : changes->configs) {
+    const std::string key = MetaKey(project, kConfigFact);
+    const auto old = store_->Get(Family::kMeta, key);
+    if (old.ok()) {
+      changes->undo.Put(Family::kMeta, key, *old);
+    } else if (absl::IsNotFound(old.status())) {
+      changes->undo.Delete(Family::kMeta, key);
+    } else {
+      return old.status();
+    }
+    changes->apply.Put(Family::kMeta, key, config);
+  }
   absl::Status status = store_->Write(changes->apply, /*sync=*/true);
   if (!status.ok()) {
     repair_ = std::move(changes->undo);
@@ -614,6 +631,10 @@ void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
       }
       changes->apply.Put(Family::kIds, entry.id_key, known.Encode());
       changes->bytes[call->project] += static_cast<int64_t>(value.size());
+    }
+    if (entry.record.has_config()) {
+      changes->configs[call->project] =
+          entry.record.config().SerializeAsString();
     }
     const std::string log_key = LogKey(call->project, sequence);
     changes->apply.Put(Family::kLog, log_key, value);
@@ -732,6 +753,19 @@ absl::StatusOr<v1::LogRecord> StoreTraceLog::Read(absl::string_view project,
 absl::Status NoTrace(absl::string_view project, absl::string_view trace_id) {
   return absl::NotFoundError(
       absl::StrCat("no trace ", trace_id, " in project ", project));
+}
+
+absl::StatusOr<std::optional<v1::ProjectConfig>> StoreTraceLog::LatestConfig(
+    absl::string_view project) const {
+  const auto value = store_->Get(Family::kMeta, MetaKey(project, kConfigFact));
+  if (absl::IsNotFound(value.status())) return std::nullopt;
+  FAULTLINE_RETURN_IF_ERROR(value.status());
+  v1::ProjectConfig config;
+  if (!config.ParseFromString(*value)) {
+    return absl::DataLossError(absl::StrCat(
+        "trace log: the settings of project ", project, " cannot be parsed"));
+  }
+  return config;
 }
 
 absl::StatusOr<uint64_t> StoreTraceLog::FindTrace(

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -152,6 +153,11 @@ class TraceLog {
   // replacements; only the last one holds. NOT_FOUND where there is none.
   virtual absl::StatusOr<std::vector<uint64_t>> FindVersions(
       absl::string_view project, absl::string_view trace_id) const = 0;
+
+  // The settings that were recorded last, without a scan; maybe those of a
+  // commit that is under way. Nothing where there are none.
+  virtual absl::StatusOr<std::optional<v1::ProjectConfig>> LatestConfig(
+      absl::string_view project) const = 0;
 
   // The staged pieces of one run, ascending by id.
   virtual absl::StatusOr<std::vector<v1::Piece>> ReadPieces(

@@ -46,7 +46,7 @@ std::vector<uint64_t> IdsOf(const std::vector<Neighbor>& neighbors) {
 
 std::string Save(const VectorSpace& space) {
   std::string bytes;
-  EXPECT_OK(space.Save([&](absl::string_view part) {
+  EXPECT_OK(space.Freeze()->Save([&](absl::string_view part) {
     bytes.append(part.data(), part.size());
     return absl::OkStatus();
   }));
@@ -182,6 +182,20 @@ TEST_P(VectorSpaceTest, ComesBackAsItWasSaved) {
   ASSERT_OK(loaded->Add({1007}, Point(7)));
   ASSERT_OK_AND_ASSIGN(const auto again, loaded->Search(Point(7), 1));
   EXPECT_EQ(again[0][0].id, 1007);
+}
+
+TEST_P(VectorSpaceTest, WhatIsFrozenStaysWhileTheSpaceGoesOn) {
+  const std::string before = Save(*space_);
+  const auto frozen = space_->Freeze();
+  ASSERT_OK(space_->Remove(Ids(1100, 150)));
+  ASSERT_OK(space_->Add(Ids(5000, 300), PlantedPoints(300, kD, 5, 9)));
+  ASSERT_OK(space_->Remove(Ids(1300, 50)));
+  std::string bytes;
+  ASSERT_OK(frozen->Save([&](absl::string_view part) {
+    bytes.append(part.data(), part.size());
+    return absl::OkStatus();
+  }));
+  EXPECT_EQ(bytes, before);
 }
 
 TEST_P(VectorSpaceTest, RefusesToLoadLessThanASpace) {

@@ -1087,5 +1087,31 @@ TEST_F(TraceLogTest, ManyThreadsGetSequencesWithoutGapsAndEachTraceOnce) {
   EXPECT_THAT(Scan(), SizeIs(kThreads * kCalls));
 }
 
+TEST_F(TraceLogTest, TheLatestSettingsAreKnownWithoutAScan) {
+  const auto set = [&](uint32_t trials) {
+    std::vector<v1::LogRecord> records(1);
+    records[0].mutable_config()->set_max_trials(trials);
+    return Append(std::move(records));
+  };
+  const auto latest = [&]() -> uint32_t {
+    const auto config = log_->LatestConfig("p");
+    EXPECT_OK(config);
+    return config.ok() && config->has_value() ? (*config)->max_trials() : 0;
+  };
+  ASSERT_OK(Append(Traces({"a"})));
+  EXPECT_EQ(latest(), 0);
+  ASSERT_OK(set(3));
+  ASSERT_OK(set(4));
+  EXPECT_EQ(latest(), 4);
+  Open();
+  EXPECT_EQ(latest(), 4);
+  // A commit that fails leaves the settings before it.
+  store_.FailWrites(0, 1, FaultStore::Fault::kAfterApplying,
+                    absl::InternalError("torn"));
+  EXPECT_FALSE(set(5).ok());
+  ASSERT_OK(Append(Traces({"b"})));
+  EXPECT_EQ(latest(), 4);
+}
+
 }  // namespace
 }  // namespace faultline::trace
