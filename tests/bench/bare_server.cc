@@ -14,9 +14,12 @@
 #include "faultline/v1/policy_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "lib/store/rocks_store.h"
+#include "opentelemetry/proto/collector/trace/v1/trace_service.grpc.pb.h"
 
 namespace faultline::bench {
 namespace {
+
+namespace collector = opentelemetry::proto::collector::trace::v1;
 
 // Traces in one batch of the load; the bare server does not look inside.
 constexpr uint64_t kBatch = 64;
@@ -59,6 +62,16 @@ class Committer {
   std::thread thread_;
 };
 
+std::string Flatten(const grpc::ByteBuffer& buffer) {
+  std::vector<grpc::Slice> slices;
+  std::string bytes;
+  if (!buffer.Dump(&slices).ok()) return bytes;
+  for (const grpc::Slice& slice : slices) {
+    bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  return bytes;
+}
+
 // Reads the next batch while earlier ones commit; acknowledges cumulatively.
 class Stream
     : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
@@ -74,17 +87,11 @@ class Stream
       MaybeFinish();
       return;
     }
-    std::vector<grpc::Slice> slices;
-    request_.Dump(&slices);
-    std::string bytes;
-    for (const grpc::Slice& slice : slices) {
-      bytes.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
-    }
     {
       absl::MutexLock lock(&mutex_);
       ++pending_;
     }
-    committer_->Append(std::move(bytes), [this] { Committed(); });
+    committer_->Append(Flatten(request_), [this] { Committed(); });
     StartRead(&request_);
   }
 
@@ -150,6 +157,26 @@ class IngestService
   Committer* const committer_;
 };
 
+class OtlpService
+    : public collector::TraceService::WithRawCallbackMethod_Export<
+          collector::TraceService::Service> {
+ public:
+  explicit OtlpService(Committer* committer) : committer_(committer) {}
+  grpc::ServerUnaryReactor* Export(grpc::CallbackServerContext* context,
+                                   const grpc::ByteBuffer* request,
+                                   grpc::ByteBuffer* response) override {
+    const grpc::Slice empty("");
+    *response = grpc::ByteBuffer(&empty, 1);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    committer_->Append(Flatten(*request),
+                       [reactor] { reactor->Finish(grpc::Status::OK); });
+    return reactor;
+  }
+
+ private:
+  Committer* const committer_;
+};
+
 class PolicyService : public v1::PolicyService::WithRawCallbackMethod_GetPolicy<
                           v1::PolicyService::Service> {
  public:
@@ -171,6 +198,7 @@ void RunBareServer(const std::string& directory, int ready) {
   if (!store.ok()) abort();
   Committer committer(store->get());
   IngestService ingest(&committer);
+  OtlpService otlp(&committer);
   PolicyService policy;
   grpc::ServerBuilder builder;
   int port = 0;
@@ -178,6 +206,7 @@ void RunBareServer(const std::string& directory, int ready) {
                            &port);
   builder.SetMaxReceiveMessageSize(64 << 20);
   builder.RegisterService(&ingest);
+  builder.RegisterService(&otlp);
   builder.RegisterService(&policy);
   const auto server = builder.BuildAndStart();
   if (server == nullptr) abort();

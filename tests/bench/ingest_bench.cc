@@ -2,6 +2,8 @@
 // views and indexed, beside a bare server (gRPC and a synced RocksDB append) in
 // the same run; then the acknowledgement at half of that load.
 //   ingest_bench throughput --faultlined PATH [--seconds N]
+// The same for spans of OpenTelemetry, exported by unary calls:
+//   ingest_bench spans --faultlined PATH [--seconds N]
 // Or only loads a server:
 //   ingest_bench load --port N --traces N
 
@@ -11,6 +13,7 @@
 #include <atomic>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -24,6 +27,7 @@
 #include "lib/store/rocks_store.h"
 #include "tests/bench/bare_server.h"
 #include "tests/bench/child_process.h"
+#include "tests/bench/otlp_load.h"
 #include "tests/bench/trace_load.h"
 
 namespace faultline::bench {
@@ -105,6 +109,18 @@ double Milliseconds(absl::Duration duration) {
   return absl::ToDoubleMilliseconds(duration);
 }
 
+// Looks a hundred times a second.
+void WaitUntil(const std::function<bool()>& reached) {
+  const base::Clock& clock = *base::Clock::System();
+  absl::Mutex mutex;
+  absl::MutexLock lock(&mutex);
+  const bool never = false;
+  while (!reached()) {
+    clock.AwaitWithDeadline(&mutex, absl::Condition(&never),
+                            clock.SteadyNow() + absl::Milliseconds(10));
+  }
+}
+
 int Throughput(const std::string& faultlined, int seconds,
                const std::string& directory) {
   // Ticks would share the cores with what is measured.
@@ -146,7 +162,7 @@ int Throughput(const std::string& faultlined, int seconds,
       (CpuSeconds(getpid()) - own_cpu) * micros,
       static_cast<unsigned long>(lag), static_cast<unsigned long>(most));
   const absl::Duration begin = base::Clock::System()->SteadyNow();
-  while (admin.Lag() > 0) usleep(10'000);
+  WaitUntil([&admin] { return admin.Lag() == 0; });
   const double catch_up =
       absl::ToDoubleSeconds(base::Clock::System()->SteadyNow() - begin);
   const double indexed =
@@ -167,6 +183,58 @@ int Throughput(const std::string& faultlined, int seconds,
   return full.acknowledged > 0 ? 0 : 1;
 }
 
+int Spans(const std::string& faultlined, int seconds,
+          const std::string& directory) {
+  const std::string config = directory + "/config.textproto";
+  std::ofstream(config) << "default_project { tick_interval { seconds: 0 } }\n";
+  OtlpLoad bare;
+  {
+    const ChildProcess server = ChildProcess::Fork(
+        [&](int ready) { RunBareServer(directory + "/bare", ready); });
+    bare = ExportSpans(server.port(), absl::Seconds(seconds) / 3);
+  }
+  RemoveDirectory(directory + "/bare");
+  std::printf("bare server            %8.0f spans/s of %lu bytes\n",
+              bare.spans_per_second,
+              static_cast<unsigned long>(bare.span_bytes));
+
+  const ChildProcess server =
+      ChildProcess::Exec({faultlined, "--listen=127.0.0.1:0",
+                          absl::StrCat("--data_dir=", directory, "/faultline"),
+                          "--config", config, "--log_level=warning"});
+  Admin admin(server.port());
+  const double own_cpu = CpuSeconds(getpid());
+  const double server_cpu = CpuSeconds(server.pid());
+  const OtlpLoad load = ExportSpans(server.port(), absl::Seconds(seconds));
+  const uint64_t runs = load.acknowledged / OtlpLoad::kSpansOfRun;
+  const auto assembled = [&admin] {
+    const v1::GetStatusResponse status = admin.Status();
+    return status.projects_size() == 0 ? 0 : status.projects(0).traces();
+  };
+  const double micros = 1e6 / static_cast<double>(load.acknowledged);
+  std::printf(
+      "faultlined             %8.0f spans/s acknowledged in %d s, %.2f of the "
+      "bare server; %lu rejected\n"
+      "  CPU a span           %8.1f us of the server, %.1f us of the load\n"
+      "  runs                 %8lu, of which %lu are whole at the end\n",
+      load.spans_per_second, seconds,
+      load.spans_per_second / bare.spans_per_second,
+      static_cast<unsigned long>(load.rejected),
+      (CpuSeconds(server.pid()) - server_cpu) * micros,
+      (CpuSeconds(getpid()) - own_cpu) * micros,
+      static_cast<unsigned long>(runs),
+      static_cast<unsigned long>(assembled()));
+  const absl::Duration begin = base::Clock::System()->SteadyNow();
+  WaitUntil([&] { return assembled() >= runs && admin.Lag() == 0; });
+  std::printf(
+      "  all whole, indexed   %8.1f s after the load\n",
+      absl::ToDoubleSeconds(base::Clock::System()->SteadyNow() - begin));
+  // For scripts: acknowledged, ratio.
+  std::printf("figures %.0f %.2f\n", load.spans_per_second,
+              load.spans_per_second / bare.spans_per_second);
+  return load.rejected == 0 && load.acknowledged > 0 ? 0 : 1;
+}
+
 int Main(int argc, char** argv) {
   CLI::App cli("Loads faultlined with traces");
   cli.require_subcommand(1);
@@ -175,6 +243,9 @@ int Main(int argc, char** argv) {
   CLI::App* throughput = cli.add_subcommand("throughput");
   throughput->add_option("--faultlined", faultlined)->required();
   throughput->add_option("--seconds", seconds)->check(CLI::Range(3, 3600));
+  CLI::App* spans = cli.add_subcommand("spans");
+  spans->add_option("--faultlined", faultlined)->required();
+  spans->add_option("--seconds", seconds)->check(CLI::Range(3, 3600));
   int port = 0;
   LoadOptions options;
   CLI::App* load = cli.add_subcommand("load");
@@ -182,9 +253,10 @@ int Main(int argc, char** argv) {
   load->add_option("--traces", options.traces)->required();
   CLI11_PARSE(cli, argc, argv);
 
-  if (*throughput) {
+  if (*throughput || *spans) {
     const std::string directory = MakeTemporaryDirectory();
-    const int code = Throughput(faultlined, seconds, directory);
+    const int code = *spans ? Spans(faultlined, seconds, directory)
+                            : Throughput(faultlined, seconds, directory);
     RemoveDirectory(directory);
     return code;
   }
