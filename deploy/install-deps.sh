@@ -11,8 +11,8 @@ packages=(
   libabsl-dev libeigen3-dev libfaiss-dev libopenblas-dev libgoogle-glog-dev
   librocksdb-dev libssl-dev libxxhash-dev libcli11-dev nlohmann-json3-dev
   libre2-dev libsmartcols-dev libjemalloc-dev libgtest-dev libgmock-dev libbenchmark-dev
-  # Checks.
-  clang-format clang-tidy python3
+  # Checks, and fuzzers.
+  clang-format clang-tidy clang libfuzzer-14-dev libclang-rt-14-dev python3
 )
 
 if [[ ${1:-} == --runtime ]]; then
