@@ -12,7 +12,7 @@ packages=(
   librocksdb-dev libssl-dev libxxhash-dev libcli11-dev nlohmann-json3-dev
   libre2-dev libsmartcols-dev libjemalloc-dev libgtest-dev libgmock-dev libbenchmark-dev
   # Checks, and fuzzers.
-  clang-format clang-tidy clang libfuzzer-14-dev libclang-rt-14-dev python3
+  clang-format clang-tidy clang libfuzzer-14-dev libclang-rt-14-dev libomp-14-dev python3
 )
 
 if [[ ${1:-} == --runtime ]]; then

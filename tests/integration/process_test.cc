@@ -182,10 +182,10 @@ TEST_F(ProcessTest, BadOptionsAreNamed) {
   }
 }
 
-// Streams batches until the server is gone; returns how many traces were
-// acknowledged. The reader counts while the writer goes on.
-uint64_t StreamUntilGone(const std::string& address, int round,
-                         std::atomic<uint64_t>* acknowledged) {
+// Streams batches until the call ends; returns how it ended. The reader counts
+// the acknowledged traces while the writer goes on.
+grpc::Status StreamUntilGone(const std::string& address, int round,
+                             std::atomic<uint64_t>* acknowledged) {
   auto stub = IngestStub(address);
   grpc::ClientContext call;
   auto stream = stub->StreamTraces(&call);
@@ -202,8 +202,7 @@ uint64_t StreamUntilGone(const std::string& address, int round,
     }
   }
   reader.join();
-  stream->Finish();
-  return *acknowledged;
+  return stream->Finish();
 }
 
 TEST_F(ProcessTest, WhatWasAcknowledgedSurvivesKill9Once) {
@@ -215,14 +214,17 @@ TEST_F(ProcessTest, WhatWasAcknowledgedSurvivesKill9Once) {
     ASSERT_NE(address, "");
     const uint64_t enough = 16 + random.Below(2000);
     std::atomic<uint64_t> settled = 0;
+    std::atomic<bool> ended = false;
     std::thread killer([&] {
-      while (settled < enough) std::this_thread::yield();
+      while (settled < enough && !ended) std::this_thread::yield();
       server.Signal(SIGKILL);
     });
-    acknowledged[round] = StreamUntilGone(address, round, &settled);
+    const grpc::Status status = StreamUntilGone(address, round, &settled);
+    ended = true;
     killer.join();
     EXPECT_EQ(server.Wait(), -SIGKILL);
-    EXPECT_GE(acknowledged[round], enough);
+    acknowledged[round] = settled;
+    EXPECT_GE(settled, enough) << "the call ended: " << status.error_message();
   }
 
   fakes::FakeClock clock;
