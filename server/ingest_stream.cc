@@ -41,6 +41,11 @@ IngestStream::IngestStream(grpc::CallbackServerContext* context,
       on_stored_(std::move(on_stored)) {}
 
 void IngestStream::OnReadDone(bool ok) {
+  {
+    // What arrives after the end is not looked at.
+    absl::MutexLock lock(&mutex_);
+    ok = ok && !ending_;
+  }
   const absl::Status status = ok ? Accept() : absl::OkStatus();
   {
     absl::MutexLock lock(&mutex_);

@@ -32,6 +32,11 @@ PolicyWatch::PolicyWatch(grpc::CallbackServerContext* context,
 
 void PolicyWatch::OnReadDone(bool ok) {
   absl::Status status;
+  {
+    // What arrives after the end is not looked at.
+    absl::MutexLock lock(&mutex_);
+    ok = ok && !ending_;
+  }
   if (ok) status = project_.empty() ? Subscribe() : HandleAnswer();
   {
     absl::MutexLock lock(&mutex_);
