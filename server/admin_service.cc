@@ -12,11 +12,13 @@
 #include "absl/time/time.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
+#include "server/backup.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
 #include "server/request_check.h"
 #include "server/resource_name.h"
 #include "server/server_options.h"
+#include "server/trace_deletion.h"
 
 namespace faultline::server {
 namespace {
@@ -46,15 +48,18 @@ std::vector<std::string> SetFields(const v1::ProjectConfig& config) {
 
 class AdminService final : public v1::AdminService::CallbackService {
  public:
-  AdminService(const ingest::Ingestor* ingestor, const trace::TraceLog* log,
-               const policy::PolicyBoard* board, Projects* projects,
-               WorkerPool* pool, const base::Clock* clock)
-      : ingestor_(ingestor),
-        log_(log),
-        board_(board),
-        projects_(projects),
-        pool_(pool),
-        start_time_(clock->Now()) {}
+  explicit AdminService(const AdminDependencies& dependencies)
+      : ingestor_(dependencies.ingestor),
+        log_(dependencies.log),
+        store_(dependencies.store),
+        board_(dependencies.board),
+        projects_(dependencies.projects),
+        retention_(dependencies.retention),
+        pool_(dependencies.pool),
+        maintenance_(dependencies.maintenance),
+        clock_(dependencies.clock),
+        data_dir_(dependencies.data_dir),
+        start_time_(clock_->Now()) {}
 
   ServerUnaryReactor* GetStatus(CallbackServerContext* context,
                                 const v1::GetStatusRequest* request,
@@ -101,6 +106,28 @@ class AdminService final : public v1::AdminService::CallbackService {
         [this](const v1::UpdateConfigRequest& asked) {
           return ChangeConfig(asked);
         });
+  }
+
+  ServerUnaryReactor* DeleteTraces(
+      CallbackServerContext* context, const v1::DeleteTracesRequest* request,
+      v1::DeleteTracesResponse* response) override {
+    return FinishOn<v1::DeleteTracesRequest, v1::DeleteTracesResponse>(
+        maintenance_, context, request, response,
+        [this](const v1::DeleteTracesRequest& asked) { return Delete(asked); });
+  }
+
+  ServerUnaryReactor* ListRejections(
+      CallbackServerContext* context, const v1::ListRejectionsRequest* request,
+      v1::ListRejectionsResponse* response) override {
+    return FinishNow(context, response, Rejections(*request));
+  }
+
+  ServerUnaryReactor* Backup(CallbackServerContext* context,
+                             const v1::BackupRequest* request,
+                             v1::BackupResponse* response) override {
+    return FinishOn<v1::BackupRequest, v1::BackupResponse>(
+        maintenance_, context, request, response,
+        [this](const v1::BackupRequest& asked) { return Copy(asked); });
   }
 
  private:
@@ -157,6 +184,8 @@ class AdminService final : public v1::AdminService::CallbackService {
     project.set_duplicates(counters.duplicates);
     project.set_embedding_epoch(counters.embedding_epoch);
     Describe(counters.assembly, project.mutable_assembly());
+    project.set_stored_bytes(log_->StoredBytes(name));
+    FillAccount(counters, &project);
     project.set_policy_version(board_->Current(name)->policy().version());
     project.set_last_tick(state.tick().tick());
     if (state.tick().has_start_time()) {
@@ -171,6 +200,24 @@ class AdminService final : public v1::AdminService::CallbackService {
           intervention.status())];
     }
     return project;
+  }
+
+  // What became of everything that was sent.
+  static void FillAccount(const ingest::Ingestor::Counters& counters,
+                          v1::GetStatusResponse::Project* project) {
+    for (const auto& [reason, count] : counters.refused) {
+      (*project->mutable_refused())[v1::ErrorDetail::Reason_Name(reason)] =
+          count;
+    }
+    for (const auto& [reason, count] : counters.removed) {
+      if (reason == v1::DELETION_REASON_REQUESTED) {
+        project->set_deleted(count);
+      } else {
+        (*project->mutable_expired())[v1::DeletionReason_Name(reason)] = count;
+      }
+    }
+    project->set_sampled(counters.sampled);
+    project->set_unsent(counters.unsent);
   }
 
   absl::StatusOr<v1::ListTicksResponse> Ticks(
@@ -227,22 +274,71 @@ class AdminService final : public v1::AdminService::CallbackService {
     return response;
   }
 
-  const ingest::Ingestor* const ingestor_;
-  const trace::TraceLog* const log_;
+  absl::StatusOr<v1::DeleteTracesResponse> Delete(
+      const v1::DeleteTracesRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        v1::DeleteTracesResponse response,
+        server::DeleteTraces(request, ingestor_, log_, projects_));
+    if (!request.dry_run() && response.traces() > 0) {
+      FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                                 ParseProjectName("parent", request.parent()));
+      retention_->NoteDeleted(project);
+    }
+    return response;
+  }
+
+  absl::StatusOr<v1::ListRejectionsResponse> Rejections(
+      const v1::ListRejectionsRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    const std::string scope = absl::StrCat("rejections/", project);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const Page page, ParsePage(scope, request.page_size(), kDefaultPageSize,
+                                   request.page_token()));
+    // One more tells whether there is a next page.
+    auto entries =
+        ingestor_->rejections().List(project, page.position, page.size + 1);
+    v1::ListRejectionsResponse response;
+    if (entries.size() > page.size) {
+      entries.pop_back();
+      response.set_next_page_token(MakePageToken(scope, entries.back().number));
+    }
+    for (auto& entry : entries) {
+      *response.add_rejections() = std::move(entry.record);
+    }
+    return response;
+  }
+
+  absl::StatusOr<v1::BackupResponse> Copy(const v1::BackupRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const v1::BackupManifest manifest,
+        WriteBackup(*store_, data_dir_, request.directory(), *clock_));
+    v1::BackupResponse response;
+    response.set_files(manifest.files_size());
+    for (const v1::BackupManifest::File& file : manifest.files()) {
+      response.set_bytes(response.bytes() + file.bytes());
+    }
+    return response;
+  }
+
+  ingest::Ingestor* const ingestor_;
+  trace::TraceLog* const log_;
+  const store::KeyValueStore* const store_;
   const policy::PolicyBoard* const board_;
   Projects* const projects_;
+  RetentionRunner* const retention_;
   WorkerPool* const pool_;
+  WorkerPool* const maintenance_;
+  const base::Clock* const clock_;
+  const std::string data_dir_;
   const absl::Time start_time_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeAdminService(
-    const ingest::Ingestor* ingestor, const trace::TraceLog* log,
-    const policy::PolicyBoard* board, Projects* projects, WorkerPool* pool,
-    const base::Clock* clock) {
-  return std::make_unique<AdminService>(ingestor, log, board, projects, pool,
-                                        clock);
+    const AdminDependencies& dependencies) {
+  return std::make_unique<AdminService>(dependencies);
 }
 
 }  // namespace faultline::server

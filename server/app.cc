@@ -133,6 +133,9 @@ absl::Status App::OpenProjects() {
 
 absl::Status App::Listen() {
   pool_ = std::make_unique<WorkerPool>(kWorkers, kMaxQueuedCalls);
+  maintenance_ = std::make_unique<WorkerPool>(1, kMaxQueuedCalls);
+  retention_ = std::make_unique<RetentionRunner>(ingestor_.get(), log_.get(),
+                                                 projects_.get(), clock_);
   services_.push_back(MakeTraceIngestService(ingestor_.get(), projects_.get(),
                                              &streams_, pool_.get(),
                                              config_.stream_window()));
@@ -147,9 +150,16 @@ absl::Status App::Listen() {
       MakeClusterService(projects_.get(), log_.get(), pool_.get()));
   services_.push_back(
       MakeInterventionService(projects_.get(), log_.get(), pool_.get()));
-  services_.push_back(MakeAdminService(ingestor_.get(), log_.get(),
-                                       board_.get(), projects_.get(),
-                                       pool_.get(), clock_));
+  services_.push_back(MakeAdminService({.ingestor = ingestor_.get(),
+                                        .log = log_.get(),
+                                        .store = store_.get(),
+                                        .board = board_.get(),
+                                        .projects = projects_.get(),
+                                        .retention = retention_.get(),
+                                        .pool = pool_.get(),
+                                        .maintenance = maintenance_.get(),
+                                        .clock = clock_,
+                                        .data_dir = config_.data_dir()}));
 
   // Reflection describes what is linked in; gRPC's health service is not.
   google::protobuf::LinkMessageReflection<
@@ -196,6 +206,7 @@ absl::Status App::Start() {
         return snapshot.ok() ? (*snapshot)->embedder : nullptr;
       }));
   projects_->StartTicks();
+  retention_->Start();
   keep_alive_ = std::make_unique<base::PeriodicRunner>(
       clock_, [] { return kWatchKeepAlive; },
       [this] { streams_.KeepAliveAll(); });
@@ -219,11 +230,15 @@ void App::Stop() {
   keep_alive_.reset();
   server_.reset();
   // Calls that were cancelled may have left work behind.
+  if (maintenance_ != nullptr) maintenance_->Stop();
+  if (retention_ != nullptr) retention_->Stop();
   if (pool_ != nullptr) pool_->Stop();
   if (projects_ != nullptr) projects_->StopTicks();
   // Waits for commits, whose callbacks use the services and the pool.
   ingestor_.reset();
   services_.clear();
+  retention_.reset();
+  maintenance_.reset();
   pool_.reset();
   projects_.reset();
   board_.reset();

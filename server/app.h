@@ -16,6 +16,7 @@
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
 #include "server/projects.h"
+#include "server/retention_runner.h"
 #include "server/rpc_observer.h"
 #include "server/stream_registry.h"
 #include "server/worker_pool.h"
@@ -37,8 +38,8 @@ namespace faultline::server {
 // and periodic ticks, turns health to SERVING.
 // Stop: health NOT_SERVING; streams end after what they have taken is
 // acknowledged; no new calls; calls in flight get the drain deadline and are
-// then cancelled; the tick in flight ends; then ingestor, slow loops, board,
-// log and store close, in this order.
+// then cancelled; retention and the tick in flight end; then ingestor, slow
+// loops, board, log and store close, in this order.
 //
 // Owns everything but the clock. Not thread-safe: Create, Start and Stop are
 // for one thread. The destructor stops.
@@ -82,6 +83,8 @@ class App {
   StreamRegistry streams_;
   RpcObserver observer_;
   std::unique_ptr<WorkerPool> pool_;
+  std::unique_ptr<WorkerPool> maintenance_;
+  std::unique_ptr<RetentionRunner> retention_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<base::PeriodicRunner> keep_alive_;

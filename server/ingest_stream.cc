@@ -1,9 +1,12 @@
 #include "server/ingest_stream.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
 #include "lib/ingest/piece_merge.h"
 #include "server/grpc_status.h"
@@ -16,6 +19,8 @@ namespace {
 
 // Keeps a response of nothing but rejections below gRPC's default of 4 MB.
 constexpr int kMaxRejections = kMaxBatch;
+// Shorter than clients wait for an acknowledgement.
+constexpr absl::Duration kLongestHold = absl::Seconds(10);
 
 }  // namespace
 
@@ -46,13 +51,48 @@ void IngestStream::OnReadDone(bool ok) {
     absl::MutexLock lock(&mutex_);
     ok = ok && !ending_;
   }
-  const absl::Status status = ok ? Accept() : absl::OkStatus();
+  if (ok) return Advance(Accept());
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
-    if (!ok || !status.ok()) End(status);
+    End(absl::OkStatus());
   }
   Proceed();
+}
+
+void IngestStream::Advance(const absl::Status& status) {
+  if (Hold(status)) return Proceed();
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+    if (!status.ok()) End(status);
+  }
+  Proceed();
+}
+
+bool IngestStream::Hold(const absl::Status& refused) {
+  const auto detail = base::GetErrorDetail(refused);
+  if (!detail.has_value() || !detail->has_retry_delay() || !may_hold_) {
+    return false;
+  }
+  const absl::Duration delay = absl::Seconds(detail->retry_delay().seconds()) +
+                               absl::Nanoseconds(detail->retry_delay().nanos());
+  absl::MutexLock lock(&mutex_);
+  if (ending_ || delay > kLongestHold) return false;
+  held_ = self_;
+  alarm_ = std::make_unique<grpc::Alarm>();
+  alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                           gpr_time_from_nanos(absl::ToInt64Nanoseconds(delay),
+                                               GPR_TIMESPAN)),
+              [this](bool) {
+                std::shared_ptr<IngestStream> stream;
+                {
+                  absl::MutexLock held_lock(&mutex_);
+                  stream = std::move(held_);
+                }
+                stream->Advance(stream->Accept());
+              });
+  return true;
 }
 
 absl::Status IngestStream::Accept() {
@@ -66,6 +106,9 @@ absl::Status IngestStream::Accept() {
   FAULTLINE_RETURN_IF_ERROR(CheckCount("traces", traces, 0, kMaxBatch));
   FAULTLINE_RETURN_IF_ERROR(
       CheckCount("pieces", request_.pieces_size(), 0, kMaxBatch - traces));
+  std::move(request_.mutable_traces()->begin(),
+            request_.mutable_traces()->end(), std::back_inserter(traces_));
+  request_.clear_traces();
   for (v1::TracePiece& piece : *request_.mutable_pieces()) {
     pieces_.push_back(ingest::ToPiece(std::move(piece)));
   }
@@ -75,18 +118,12 @@ absl::Status IngestStream::Accept() {
 }
 
 absl::Status IngestStream::AcceptTraces() {
-  if (request_.traces().empty()) return absl::OkStatus();
-  std::vector<v1::Trace> traces(
-      std::make_move_iterator(request_.mutable_traces()->begin()),
-      std::make_move_iterator(request_.mutable_traces()->end()));
-  request_.clear_traces();
-  Batch* batch = AddBatch(traces.size(), /*pieces=*/false);
+  if (traces_.empty()) return absl::OkStatus();
+  Batch* batch = AddBatch(traces_.size(), /*pieces=*/false);
   if (batch == nullptr) return absl::OkStatus();
   absl::Status status =
-      ingestor_->IngestTraces(project_, std::move(traces), Settler(batch));
-  // The log is full: what was taken is settled first, the rest comes again.
-  if (!status.ok()) DropBatch();
-  return status;
+      ingestor_->IngestTraces(project_, std::move(traces_), Settler(batch));
+  return TakeBack(std::move(status), &traces_);
 }
 
 absl::Status IngestStream::AcceptPieces() {
@@ -95,11 +132,15 @@ absl::Status IngestStream::AcceptPieces() {
   if (batch == nullptr) return absl::OkStatus();
   absl::Status status =
       ingestor_->IngestPieces(project_, std::move(pieces_), Settler(batch));
-  if (status.ok()) {
-    pieces_.clear();
-  } else {
-    DropBatch();
-  }
+  return TakeBack(std::move(status), &pieces_);
+}
+
+template <typename Element>
+absl::Status IngestStream::TakeBack(absl::Status status,
+                                    std::vector<Element>* elements) {
+  may_hold_ = !status.ok() && !elements->empty();
+  if (!may_hold_) elements->clear();
+  if (!status.ok()) DropBatch();
   return status;
 }
 
@@ -184,6 +225,7 @@ void IngestStream::End(const absl::Status& status) {
   if (ending_) return;
   ending_ = true;
   status_ = status;
+  if (alarm_ != nullptr) alarm_->Cancel();
 }
 
 bool IngestStream::FillResponse() {

@@ -1,6 +1,7 @@
 #ifndef FAULTLINE_SERVER_INGEST_STREAM_H_
 #define FAULTLINE_SERVER_INGEST_STREAM_H_
 
+#include <grpcpp/alarm.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -27,6 +28,10 @@ namespace faultline::server {
 // stream, several of them in one response where the client is slow. Ends with
 // OK after the client's half-close, or with an error after the last
 // acknowledgement that it can still give.
+//
+// A request that a quota or a full log refuses for a short while is held, and
+// nothing more is read: the client is slowed by its window. Where the delay is
+// long the stream ends with the refusal, and the client comes back after it.
 //
 // gRPC's threads and the log's committer enter it; whichever decides on the
 // next operation under the lock starts it outside. Lives until both have let
@@ -64,10 +69,14 @@ class IngestStream final
   IngestStream(grpc::CallbackServerContext* context, ingest::Ingestor* ingestor,
                StreamRegistry* registry, uint64_t window, OnStored on_stored);
 
-  // Hands the request to the ingestor; an error ends the stream.
+  // Hands the request to the ingestor. What is left of it after an error may
+  // be handed over again; otherwise the error ends the stream.
   absl::Status Accept() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status AcceptTraces() ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status AcceptPieces() ABSL_LOCKS_EXCLUDED(mutex_);
+  // After handing over `elements`: takes the batch back where that failed.
+  template <typename Element>
+  absl::Status TakeBack(absl::Status status, std::vector<Element>* elements);
   // A batch for what comes next in the stream; null where the stream ends. It
   // lives as long as the stream.
   Batch* AddBatch(size_t count, bool pieces) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -75,6 +84,10 @@ class IngestStream final
   ingest::Ingestor::Done Settler(Batch* batch);
   // Takes the batch that was added last back.
   void DropBatch() ABSL_LOCKS_EXCLUDED(mutex_);
+  // What follows on a read, or on the end of a hold.
+  void Advance(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether the request waits, after `refused`, to be handed over again.
+  bool Hold(const absl::Status& refused) ABSL_LOCKS_EXCLUDED(mutex_);
   void Settle(Batch* batch, absl::StatusOr<ingest::Ingestor::Result> result)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The stream takes nothing more and will end with `status`.
@@ -92,7 +105,11 @@ class IngestStream final
 
   // Each belongs to gRPC while its operation is in flight.
   v1::StreamTracesRequest request_;
-  std::vector<v1::Piece> pieces_;  // of the request
+  // What of the request is not handed over yet.
+  std::vector<v1::Trace> traces_;
+  std::vector<v1::Piece> pieces_;
+  // Whether what was refused last is still among them.
+  bool may_hold_ = false;
   v1::StreamTracesResponse response_;
   // Set by the first read.
   std::string project_;
@@ -110,6 +127,9 @@ class IngestStream final
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;  // nothing more can be settled
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  // Ends a hold. A new one for each, since it may be replaced while it rings.
+  std::unique_ptr<grpc::Alarm> alarm_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<IngestStream> held_ ABSL_GUARDED_BY(mutex_);  // during one
 };
 
 }  // namespace faultline::server

@@ -202,8 +202,8 @@ class OtlpService final : public collector::TraceService::CallbackService {
       const std::string project = otlp::ProjectOf(header, attributes.view());
       for (const ScopeSpans& scope : resource.scope_spans()) {
         for (const Span& span : scope.spans()) {
-          MapSpan(attributes.view(), span, number++, &projects[project],
-                  call.get());
+          MapSpan(attributes.view(), span, number++, project,
+                  &projects[project], call.get());
         }
       }
     }
@@ -217,7 +217,8 @@ class OtlpService final : public collector::TraceService::CallbackService {
   }
 
   void MapSpan(const otlp::AttributeView& resource, const Span& span,
-               size_t number, ProjectSpans* spans, ExportCall* call) {
+               size_t number, const std::string& project, ProjectSpans* spans,
+               ExportCall* call) {
     absl::StatusOr<otlp::MappedSpan> mapped =
         otlp::MapSpan(resource, span, validator_->limits());
     if (!mapped.ok()) {
@@ -226,6 +227,7 @@ class OtlpService final : public collector::TraceService::CallbackService {
       const std::string trace_id =
           absl::BytesToHexString(span.trace_id().substr(0, kTraceIdBytes));
       call->Refuse(number, trace_id, error);
+      ingestor_->AddRejection(project, v1::RECORD_SOURCE_OTLP, trace_id, error);
       return;
     }
     if (mapped->string_indexes + mapped->ignored > 0) {

@@ -77,7 +77,7 @@ class TraceIngestService final
  private:
   template <typename Element>
   using Method = absl::Status (Ingestor::*)(absl::string_view,
-                                            std::vector<Element>,
+                                            std::vector<Element>&&,
                                             Ingestor::Done);
 
   // Answers when the log's committer reports the elements durable.

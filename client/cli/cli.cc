@@ -70,6 +70,7 @@ int RunCli(std::vector<std::string> arguments, Environment environment) {
   AddInterventionCommands(&app, &session);
   AddPolicyCommands(&app, &session);
   AddConfigCommands(&app, &session);
+  AddStorageCommands(&app, &session);
   AddCompletionCommand(&app, &session);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

@@ -1,11 +1,15 @@
+#include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/commands.h"
 #include "client/cli/text.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/record.pb.h"
 
 namespace faultline::cli {
 namespace {
@@ -38,6 +42,77 @@ std::string IndexText(const Project& project) {
       project.durable_sequence() -
       std::min(project.durable_sequence(), project.indexed_sequence());
   return waiting == 0 ? "all" : absl::StrCat(waiting, " waiting");
+}
+
+// `9 too_long, 3 quota`, largest first.
+template <typename Enum>
+std::string AccountText(
+    const google::protobuf::Map<std::string, uint64_t>& counts) {
+  std::vector<std::pair<uint64_t, std::string>> parts;
+  for (const auto& [name, count] : counts) {
+    const auto* value =
+        google::protobuf::GetEnumDescriptor<Enum>()->FindValueByName(name);
+    parts.emplace_back(
+        count,
+        value == nullptr ? name : EnumWord(static_cast<Enum>(value->number())));
+  }
+  if (parts.empty()) return "-";
+  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
+  return absl::StrJoin(parts, ", ", [](std::string* out, const auto& part) {
+    absl::StrAppend(out, part.first, " ", part.second);
+  });
+}
+
+std::string RemovedText(const Project& project) {
+  std::string text = AccountText<v1::DeletionReason>(project.expired());
+  if (project.deleted() == 0) return text;
+  const std::string deleted = absl::StrCat(project.deleted(), " requested");
+  return text == "-" ? deleted : absl::StrCat(text, ", ", deleted);
+}
+
+std::string SampledText(const Project& project) {
+  return project.sampled() == 0
+             ? "-"
+             : absl::StrCat(project.sampled(), " for ",
+                            Number(static_cast<double>(project.sampled()) +
+                                   project.unsent()));
+}
+
+// `3 open, 5 ended, 1 idle`.
+std::string AssemblyText(const v1::GetStatusResponse::Assembly& assembly) {
+  std::vector<std::string> parts;
+  const auto add = [&parts](uint64_t count, absl::string_view what) {
+    if (count > 0) parts.push_back(absl::StrCat(count, " ", what));
+  };
+  add(assembly.open_runs(), "open");
+  add(assembly.closed_explicit() + assembly.closed_root_ended(), "ended");
+  add(assembly.closed_idle(), "idle");
+  add(assembly.closed_evicted(), "evicted");
+  add(assembly.amended(), "amended");
+  add(assembly.empty(), "empty");
+  add(assembly.lost(), "lost");
+  return parts.empty() ? "-" : absl::StrJoin(parts, ", ");
+}
+
+// What became of everything that was sent since the start.
+void PrintAccount(Session* session, const v1::GetStatusResponse& response) {
+  Table table({{"PROJECT"},
+               {"STORED", Column::Fit::kNumber},
+               {"REFUSED"},
+               {"REMOVED"},
+               {"SAMPLED"},
+               {"IN PIECES"}});
+  for (const Project& project : response.projects()) {
+    table.AddRow({ShortName(project.name()), Bytes(project.stored_bytes()),
+                  AccountText<v1::ErrorDetail::Reason>(project.refused()),
+                  RemovedText(project), SampledText(project),
+                  AssemblyText(project.assembly())});
+  }
+  if (response.projects().empty()) return;
+  session->out() << "\n";
+  session->PrintTable(table, "");
 }
 
 absl::Status ShowStatus(Session* session, bool one_project) {
@@ -77,6 +152,7 @@ absl::Status ShowStatus(Session* session, bool one_project) {
          CountsText<v1::Intervention::Status>(project.interventions())});
   }
   session->PrintTable(table, "No project yet: import traces to make one.");
+  PrintAccount(session, response);
   return absl::OkStatus();
 }
 

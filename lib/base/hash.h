@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "google/protobuf/message_lite.h"
 
@@ -39,6 +40,10 @@ double ToUnitInterval(uint64_t hash);
 
 // SHA-256 as 64 lower-case hex digits.
 std::string Sha256Hex(absl::string_view bytes);
+
+// SHA-256 of a file's bytes, as above. NOT_FOUND where there is no such file,
+// INTERNAL where it cannot be read; both name it.
+absl::StatusOr<std::string> FileSha256Hex(const std::string& path);
 
 // SHA-256, in hex, of the message's bytes with map entries in a fixed order:
 // equal messages of one build have equal digests.

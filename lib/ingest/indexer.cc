@@ -102,6 +102,7 @@ struct Indexer::Project {
   // What calls have delivered, in log order.
   std::deque<std::shared_ptr<Prepared>> delivered;
   uint64_t checkpoint = 0;  // watermark of the last one, under this embedder
+  bool checkpoint_wanted = false;
 
   bool HasWork() const {
     if (index == nullptr || !status.ok()) return false;
@@ -168,7 +169,9 @@ const Indexer::Project* Indexer::FindProject(absl::string_view name) const {
 }
 
 void Indexer::Enqueue(Project* project) {
-  if (project->queued || !project->HasWork()) return;
+  const bool checkpoint = project->checkpoint_wanted && snapshot_ == nullptr &&
+                          project->index != nullptr && project->status.ok();
+  if (project->queued || (!project->HasWork() && !checkpoint)) return;
   project->queued = true;
   ready_.push_back(project);
 }
@@ -408,6 +411,18 @@ absl::StatusOr<std::vector<Ingestor::Similar>> Indexer::FindSimilar(
   }
 }
 
+std::vector<v1::Outcome> Indexer::GetOutcomes(
+    absl::string_view project, absl::Span<const uint64_t> sequences) const {
+  std::vector<v1::Outcome> outcomes(sequences.size());
+  absl::ReaderMutexLock lock(&mutex_);
+  const Project* known = FindProject(project);
+  if (known == nullptr) return outcomes;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    outcomes[i] = known->outcomes.Get(sequences[i]);
+  }
+  return outcomes;
+}
+
 void Indexer::FillCounters(absl::string_view project,
                            Ingestor::Counters* counters) const {
   absl::ReaderMutexLock lock(&mutex_);
@@ -419,6 +434,17 @@ void Indexer::FillCounters(absl::string_view project,
   counters->indexed_sequence = known->index->indexed;
   counters->indexed = known->index->trajectory->size();
   counters->embedding_epoch = known->index->embedder->epoch();
+  counters->checkpoint_sequence = options_.checkpoint_directory.empty()
+                                      ? known->index->indexed
+                                      : known->checkpoint;
+}
+
+void Indexer::RequestCheckpoint(absl::string_view project) {
+  if (options_.checkpoint_directory.empty()) return;
+  absl::MutexLock lock(&mutex_);
+  Project& wanted = GetProject(project);
+  wanted.checkpoint_wanted = true;
+  Enqueue(&wanted);
 }
 
 void Indexer::WaitUntilIndexed(absl::string_view project) {
@@ -521,7 +547,9 @@ void Indexer::Advance(Project* project) {
     const uint64_t fresh = project->index->indexed - project->checkpoint;
     due = !options_.checkpoint_directory.empty() && snapshot_ == nullptr &&
           project->next == nullptr &&
-          fresh >= std::max(kCheckpointRecords, project->checkpoint / 2);
+          (project->checkpoint_wanted ||
+           fresh >= std::max(kCheckpointRecords, project->checkpoint / 2));
+    if (due) project->checkpoint_wanted = false;
   }
   if (due) {
     std::unique_ptr<Snapshot> snapshot = TakeSnapshot(project);
@@ -825,6 +853,7 @@ void Indexer::CheckpointLoop() {
     }
     absl::MutexLock lock(&mutex_);
     snapshot_.reset();
+    for (const auto& [name, project] : projects_) Enqueue(project.get());
   }
 }
 
@@ -842,6 +871,12 @@ absl::StatusOr<Indexer::Checkpoint> Indexer::LoadCheckpoint(
       (anchor != 0 && summary.anchor() != 0 && anchor != summary.anchor())) {
     return absl::DataLossError(
         absl::StrCat("checkpoint ", path, ": is of another log"));
+  }
+  if (summary.watermark() + 1 < log_->FirstSequence(project)) {
+    // It may hold runs of which the log does not say any more that they were
+    // deleted.
+    return absl::DataLossError(
+        absl::StrCat("checkpoint ", path, ": is older than the log's head"));
   }
   if (summary.fingerprint() != embedder->fingerprint()) {
     return absl::FailedPreconditionError(

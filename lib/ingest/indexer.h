@@ -82,6 +82,12 @@ class Indexer {
       uint64_t self, int k, v1::Outcome outcome) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // As Ingestor's methods of these names.
+  void RequestCheckpoint(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<v1::Outcome> GetOutcomes(
+      absl::string_view project, absl::Span<const uint64_t> sequences) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // Fills in what indexing counts.
   void FillCounters(absl::string_view project,
                     Ingestor::Counters* counters) const

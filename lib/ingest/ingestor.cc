@@ -10,15 +10,35 @@
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
 #include "lib/ingest/indexer.h"
+#include "lib/ingest/quota.h"
+#include "lib/trace/content_policy.h"
 
 namespace faultline::ingest {
 namespace {
 
-// What became of a project's elements beside the stored ones, since start.
+// What became of a project's elements, since start.
 struct Counts {
   uint64_t rejected = 0;
   uint64_t duplicates = 0;
+  std::map<v1::DeletionReason, uint64_t> removed;
+  uint64_t sampled = 0;
+  double unsent = 0;
+
+  void AddRun(const v1::Trace& trace) {
+    if (trace.keep_probability() > 0 && trace.keep_probability() < 1) {
+      ++sampled;
+      unsent += 1 / trace.keep_probability() - 1;
+    }
+  }
 };
+
+// As serialised.
+template <typename Element>
+uint64_t Bytes(const std::vector<Element>& elements) {
+  uint64_t bytes = 0;
+  for (const Element& element : elements) bytes += element.ByteSizeLong();
+  return bytes;
+}
 
 // A trace id as a refusal quotes it.
 std::string Quote(const std::string& trace_id) {
@@ -63,7 +83,7 @@ class IngestorImpl : public Ingestor {
  public:
   IngestorImpl(const Options& options, Indexer::EmbedderPtr first_embedder,
                trace::TraceLog* log, const trace::TraceValidator* validator,
-               std::unique_ptr<TraceAssembler> assembler,
+               Settings settings, std::unique_ptr<TraceAssembler> assembler,
                const base::Clock* clock);
   ~IngestorImpl() override;
 
@@ -71,21 +91,32 @@ class IngestorImpl : public Ingestor {
       const std::function<Indexer::EmbedderPtr(absl::string_view project)>&
           embedder) override;
   absl::Status IngestTraces(absl::string_view project,
-                            std::vector<v1::Trace> traces, Done done) override;
+                            std::vector<v1::Trace>&& traces,
+                            Done done) override;
   absl::Status IngestPieces(absl::string_view project,
                             std::vector<v1::Piece>&& pieces,
                             Done done) override;
   absl::Status RecordOutcomes(absl::string_view project,
-                              std::vector<v1::OutcomeRecord> outcomes,
+                              std::vector<v1::OutcomeRecord>&& outcomes,
                               Done done) override;
   absl::Status AnnotateTraces(absl::string_view project,
-                              std::vector<v1::AnnotationRecord> annotations,
+                              std::vector<v1::AnnotationRecord>&& annotations,
                               Done done) override;
+  void AddRejection(absl::string_view project, v1::RecordSource source,
+                    absl::string_view trace_id,
+                    const v1::ErrorDetail& error) override;
+  const RejectionLog& rejections() const override { return rejections_; }
   void SetEmbedder(absl::string_view project,
                    Indexer::EmbedderPtr embedder) override;
   absl::StatusOr<std::vector<Similar>> FindSimilar(
       absl::string_view project, const v1::Trace& trace, v1::View view, int k,
       v1::Outcome outcome) const override;
+  std::vector<v1::Outcome> GetOutcomes(
+      absl::string_view project,
+      absl::Span<const uint64_t> sequences) const override;
+  void RequestCheckpoint(absl::string_view project) override {
+    indexer_.RequestCheckpoint(project);
+  }
   Counters GetCounters(absl::string_view project) const override;
   void WaitUntilIndexed(absl::string_view project) override;
   void WaitUntilAssembled() override;
@@ -97,21 +128,32 @@ class IngestorImpl : public Ingestor {
       absl::string_view project, int own, int* dimension,
       absl::FunctionRef<std::optional<v1::ErrorDetail>(int dimension)> check);
 
+  // Whether elements of a project may come in now; the error is counted.
+  template <typename Element>
+  absl::Status Admit(absl::string_view project,
+                     const v1::ProjectConfig& settings,
+                     const std::vector<Element>& elements)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Appends what was accepted and reports when it is durable.
-  absl::Status Append(absl::string_view project,
+  absl::Status Append(absl::string_view project, v1::RecordSource source,
                       std::vector<v1::LogRecord> records, Result result,
                       Done done) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Count(absl::string_view project, const Result& result)
+  void Count(absl::string_view project, v1::RecordSource source,
+             const Result& result) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Observe(absl::string_view project, std::vector<v1::LogRecord> records)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   trace::TraceLog* const log_;
   const trace::TraceValidator* const validator_;
+  const Settings settings_;
   const base::Clock* const clock_;
+  RejectionLog rejections_;
   Indexer indexer_;
   const std::unique_ptr<TraceAssembler> assembler_;
 
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Counts> counts_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, Quota> quotas_ ABSL_GUARDED_BY(mutex_);
   int appends_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
@@ -119,16 +161,18 @@ IngestorImpl::IngestorImpl(const Options& options,
                            Indexer::EmbedderPtr first_embedder,
                            trace::TraceLog* log,
                            const trace::TraceValidator* validator,
+                           Settings settings,
                            std::unique_ptr<TraceAssembler> assembler,
                            const base::Clock* clock)
     : log_(log),
       validator_(validator),
+      settings_(std::move(settings)),
       clock_(clock),
       indexer_(options, std::move(first_embedder), log),
       assembler_(std::move(assembler)) {
   log_->SetObserver(
       [this](absl::string_view project, std::vector<v1::LogRecord> records) {
-        indexer_.Observe(project, records);
+        Observe(project, std::move(records));
       });
 }
 
@@ -149,18 +193,21 @@ absl::Status IngestorImpl::Replay(
 }
 
 absl::Status IngestorImpl::IngestTraces(absl::string_view project,
-                                        std::vector<v1::Trace> traces,
+                                        std::vector<v1::Trace>&& traces,
                                         Done done) {
   if (const auto fault = trace::CheckProjectName(project)) {
     return BadProject(*fault);
   }
+  const auto settings = settings_(project);
+  FAULTLINE_RETURN_IF_ERROR(Admit(project, *settings, traces));
+  std::vector<v1::Trace> taken = std::move(traces);
   const absl::Time now = clock_->Now();
   int dimension = indexer_.EmbeddingDimension(project);
   Result result;
   std::vector<v1::LogRecord> records;
-  records.reserve(traces.size());
-  for (size_t i = 0; i < traces.size(); ++i) {
-    const v1::Trace& trace = traces[i];
+  records.reserve(taken.size());
+  for (size_t i = 0; i < taken.size(); ++i) {
+    const v1::Trace& trace = taken[i];
     if (auto fault = CheckWithDimension(project, trace.task().embedding_size(),
                                         &dimension, [&](int of_project) {
                                           return validator_->CheckTrace(
@@ -169,54 +216,83 @@ absl::Status IngestorImpl::IngestTraces(absl::string_view project,
       result.refusals.push_back(
           {i, Quote(trace.trace_id()), *std::move(fault)});
     } else {
-      *records.emplace_back().mutable_trace() = std::move(traces[i]);
+      trace::ApplyContentPolicy(settings->content(), project, &taken[i]);
+      *records.emplace_back().mutable_trace() = std::move(taken[i]);
     }
   }
-  return Append(project, std::move(records), std::move(result),
-                std::move(done));
+  return Append(project, v1::RECORD_SOURCE_TRACE, std::move(records),
+                std::move(result), std::move(done));
 }
 
 absl::Status IngestorImpl::RecordOutcomes(
-    absl::string_view project, std::vector<v1::OutcomeRecord> outcomes,
+    absl::string_view project, std::vector<v1::OutcomeRecord>&& outcomes,
     Done done) {
   if (const auto fault = trace::CheckProjectName(project)) {
     return BadProject(*fault);
   }
+  FAULTLINE_RETURN_IF_ERROR(Admit(project, *settings_(project), outcomes));
+  std::vector<v1::OutcomeRecord> taken = std::move(outcomes);
   const absl::Time now = clock_->Now();
   Result result;
   std::vector<v1::LogRecord> records;
-  records.reserve(outcomes.size());
-  for (size_t i = 0; i < outcomes.size(); ++i) {
-    if (auto fault = validator_->CheckOutcome(outcomes[i], now)) {
+  records.reserve(taken.size());
+  for (size_t i = 0; i < taken.size(); ++i) {
+    if (auto fault = validator_->CheckOutcome(taken[i], now)) {
       result.refusals.push_back(
-          {i, Quote(outcomes[i].trace_id()), *std::move(fault)});
+          {i, Quote(taken[i].trace_id()), *std::move(fault)});
     } else {
-      *records.emplace_back().mutable_outcome() = std::move(outcomes[i]);
+      *records.emplace_back().mutable_outcome() = std::move(taken[i]);
     }
   }
-  return Append(project, std::move(records), std::move(result),
-                std::move(done));
+  return Append(project, v1::RECORD_SOURCE_OUTCOME, std::move(records),
+                std::move(result), std::move(done));
 }
 
 absl::Status IngestorImpl::AnnotateTraces(
-    absl::string_view project, std::vector<v1::AnnotationRecord> annotations,
+    absl::string_view project, std::vector<v1::AnnotationRecord>&& annotations,
     Done done) {
   if (const auto fault = trace::CheckProjectName(project)) {
     return BadProject(*fault);
   }
+  const auto settings = settings_(project);
+  FAULTLINE_RETURN_IF_ERROR(Admit(project, *settings, annotations));
+  std::vector<v1::AnnotationRecord> taken = std::move(annotations);
   Result result;
   std::vector<v1::LogRecord> records;
-  records.reserve(annotations.size());
-  for (size_t i = 0; i < annotations.size(); ++i) {
-    if (auto fault = validator_->CheckAnnotation(annotations[i])) {
+  records.reserve(taken.size());
+  for (size_t i = 0; i < taken.size(); ++i) {
+    if (auto fault = validator_->CheckAnnotation(taken[i])) {
       result.refusals.push_back(
-          {i, Quote(annotations[i].trace_id()), *std::move(fault)});
+          {i, Quote(taken[i].trace_id()), *std::move(fault)});
     } else {
-      *records.emplace_back().mutable_annotation() = std::move(annotations[i]);
+      trace::ApplyContentPolicy(settings->content(), project, &taken[i]);
+      *records.emplace_back().mutable_annotation() = std::move(taken[i]);
     }
   }
-  return Append(project, std::move(records), std::move(result),
-                std::move(done));
+  return Append(project, v1::RECORD_SOURCE_ANNOTATION, std::move(records),
+                std::move(result), std::move(done));
+}
+
+template <typename Element>
+absl::Status IngestorImpl::Admit(absl::string_view project,
+                                 const v1::ProjectConfig& settings,
+                                 const std::vector<Element>& elements) {
+  absl::Status status = log_->CheckRoom(project);
+  const v1::QuotaConfig& quota = settings.quota();
+  const bool limited = quota.records_per_second() > 0 ||
+                       quota.bytes_per_second() > 0 || quota.stored_bytes() > 0;
+  if (status.ok() && limited) {
+    const uint64_t bytes = Bytes(elements);
+    const uint64_t stored = log_->StoredBytes(project);
+    absl::MutexLock lock(&mutex_);
+    status = quotas_[project].Take(quota, elements.size(), bytes, stored,
+                                   clock_->SteadyNow());
+  }
+  if (!status.ok()) {
+    rejections_.Count(project, base::GetErrorDetail(status)->reason(),
+                      elements.size());
+  }
+  return status;
 }
 
 std::optional<v1::ErrorDetail> IngestorImpl::CheckWithDimension(
@@ -235,13 +311,20 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
   if (const auto fault = trace::CheckProjectName(project)) {
     return BadProject(*fault);
   }
+  const auto settings = settings_(project);
+  FAULTLINE_RETURN_IF_ERROR(Admit(project, *settings, pieces));
+  const bool spans =
+      !pieces.empty() && pieces[0].order() == v1::PIECE_ORDER_TIME;
+  const v1::RecordSource source =
+      spans ? v1::RECORD_SOURCE_OTLP : v1::RECORD_SOURCE_PIECE;
+  std::vector<v1::Piece> taken = std::move(pieces);
   const absl::Time now = clock_->Now();
   int dimension = indexer_.EmbeddingDimension(project);
   Result result;
   std::vector<v1::Piece> good;
   std::vector<Refusal> places;  // of the good ones
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    const v1::Piece& piece = pieces[i];
+  for (size_t i = 0; i < taken.size(); ++i) {
+    v1::Piece& piece = taken[i];
     const std::string trace_id = Quote(piece.trace_id());
     if (auto fault = CheckWithDimension(
             project, piece.part().task().embedding_size(), &dimension,
@@ -251,7 +334,9 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
       result.refusals.push_back({i, trace_id, *std::move(fault)});
     } else {
       places.push_back({i, trace_id, {}});
-      good.push_back(std::move(pieces[i]));
+      trace::ApplyContentPolicy(settings->content(), project,
+                                piece.mutable_part());
+      good.push_back(std::move(piece));
     }
   }
   {
@@ -261,10 +346,10 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
   auto shared = std::make_shared<std::vector<Refusal>>(std::move(places));
   const absl::Status status = assembler_->Stage(
       project, std::move(good),
-      [this, name = std::string(project), shared, result = std::move(result),
-       done =
-           std::move(done)](absl::StatusOr<std::vector<TraceAssembler::Verdict>>
-                                verdicts) mutable {
+      [this, name = std::string(project), source, shared,
+       result = std::move(result), done = std::move(done)](
+          absl::StatusOr<std::vector<TraceAssembler::Verdict>>
+              verdicts) mutable {
         if (verdicts.ok()) {
           for (size_t i = 0; i < verdicts->size(); ++i) {
             auto fault = ToFault((*verdicts)[i]);
@@ -279,7 +364,7 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
             }
           }
           result.durable_sequence = log_->LastSequence(name);
-          Count(name, result);
+          Count(name, source, result);
           done(std::move(result));
         } else {
           done(std::move(verdicts).status());
@@ -288,9 +373,6 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
         --appends_in_flight_;
       });
   if (!status.ok()) {
-    for (size_t i = 0; i < good.size(); ++i) {
-      pieces[(*shared)[i].index] = std::move(good[i]);
-    }
     absl::MutexLock lock(&mutex_);
     --appends_in_flight_;
   }
@@ -298,10 +380,11 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
 }
 
 absl::Status IngestorImpl::Append(absl::string_view project,
+                                  v1::RecordSource source,
                                   std::vector<v1::LogRecord> records,
                                   Result result, Done done) {
   if (records.empty()) {
-    Count(project, result);
+    Count(project, source, result);
     result.durable_sequence = log_->LastSequence(project);
     done(std::move(result));
     return absl::OkStatus();
@@ -313,8 +396,8 @@ absl::Status IngestorImpl::Append(absl::string_view project,
   auto prepared = indexer_.Prepare(project, records);
   const absl::Status status = log_->Append(
       project, std::move(records),
-      [this, name = std::string(project), result = std::move(result), prepared,
-       done = std::move(done)](
+      [this, name = std::string(project), source, result = std::move(result),
+       prepared, done = std::move(done)](
           absl::StatusOr<std::vector<trace::TraceLog::Appended>>
               appended) mutable {
         if (prepared != nullptr) {
@@ -325,7 +408,7 @@ absl::Status IngestorImpl::Append(absl::string_view project,
             ++(record.duplicate ? result.duplicates : result.stored);
           }
           result.durable_sequence = log_->LastSequence(name);
-          Count(name, result);
+          Count(name, source, result);
           done(std::move(result));
         } else {
           done(std::move(appended).status());
@@ -341,12 +424,43 @@ absl::Status IngestorImpl::Append(absl::string_view project,
   return status;
 }
 
-void IngestorImpl::Count(absl::string_view project, const Result& result) {
+void IngestorImpl::AddRejection(absl::string_view project,
+                                v1::RecordSource source,
+                                absl::string_view trace_id,
+                                const v1::ErrorDetail& error) {
+  rejections_.Add(project, source, clock_->Now(), trace_id, error);
+  absl::MutexLock lock(&mutex_);
+  ++counts_[project].rejected;
+}
+
+void IngestorImpl::Count(absl::string_view project, v1::RecordSource source,
+                         const Result& result) {
   if (result.duplicates == 0 && result.refusals.empty()) return;
+  for (const Refusal& refusal : result.refusals) {
+    rejections_.Add(project, source, clock_->Now(), refusal.trace_id,
+                    refusal.error);
+  }
   absl::MutexLock lock(&mutex_);
   Counts& counts = counts_[project];
   counts.duplicates += result.duplicates;
   counts.rejected += result.refusals.size();
+}
+
+void IngestorImpl::Observe(absl::string_view project,
+                           std::vector<v1::LogRecord> records) {
+  {
+    absl::MutexLock lock(&mutex_);
+    Counts& counts = counts_[project];
+    for (const v1::LogRecord& record : records) {
+      if (record.has_trace()) {
+        counts.AddRun(record.trace());
+      } else if (record.has_deletion()) {
+        counts.removed[record.deletion().reason()] +=
+            record.deletion().run_count();
+      }
+    }
+  }
+  indexer_.Observe(project, records);
 }
 
 void IngestorImpl::SetEmbedder(absl::string_view project,
@@ -379,15 +493,24 @@ absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
                               outcome);
 }
 
+std::vector<v1::Outcome> IngestorImpl::GetOutcomes(
+    absl::string_view project, absl::Span<const uint64_t> sequences) const {
+  return indexer_.GetOutcomes(project, sequences);
+}
+
 Ingestor::Counters IngestorImpl::GetCounters(absl::string_view project) const {
   Counters counters;
   indexer_.FillCounters(project, &counters);
   counters.assembly = assembler_->GetCounters(project);
+  counters.refused = rejections_.Counts(project);
   absl::ReaderMutexLock lock(&mutex_);
   const auto it = counts_.find(project);
   if (it != counts_.end()) {
     counters.rejected = it->second.rejected;
     counters.duplicates = it->second.duplicates;
+    counters.removed = it->second.removed;
+    counters.sampled = it->second.sampled;
+    counters.unsent = it->second.unsent;
   }
   return counters;
 }
@@ -417,10 +540,10 @@ absl::StatusOr<std::unique_ptr<Ingestor>> Ingestor::Create(
   assembly.limits = validator->limits();
   assembly.on_assembled = options.on_assembled;
   FAULTLINE_ASSIGN_OR_RETURN(
-      auto assembler,
-      TraceAssembler::Create(assembly, log, std::move(settings), clock));
+      auto assembler, TraceAssembler::Create(assembly, log, settings, clock));
   return std::make_unique<IngestorImpl>(options, std::move(embedder), log,
-                                        validator, std::move(assembler), clock);
+                                        validator, std::move(settings),
+                                        std::move(assembler), clock);
 }
 
 }  // namespace faultline::ingest

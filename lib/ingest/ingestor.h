@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,11 +11,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "faultline/v1/config.pb.h"
 #include "faultline/v1/error.pb.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/base/clock.h"
 #include "lib/embedding/embedder.h"
+#include "lib/ingest/rejection_log.h"
 #include "lib/ingest/trace_assembler.h"
 #include "lib/space/vector_space.h"
 #include "lib/trace/trace_log.h"
@@ -29,6 +32,9 @@ namespace faultline::ingest {
 // writes nothing but the log and the space, which is a cache of the log.
 // Pieces of runs are acknowledged when they are durable, and put together to
 // traces of the log on a thread of their own (trace_assembler.h).
+//
+// What a project may send and what is kept of its texts (settings) is applied
+// before anything is durable; what is refused is counted, and why.
 //
 // Owns the spaces. Does not own the log, validator or clock; it is the log's
 // observer, so nobody may append after its end. Thread-safe. The destructor
@@ -80,11 +86,24 @@ class Ingestor {
   struct Counters {
     uint64_t traces = 0;            // stored, in all
     uint64_t failures = 0;          // of these, as far as they are indexed
-    uint64_t rejected = 0;          // since start
-    uint64_t duplicates = 0;        // since start
     uint64_t indexed_sequence = 0;  // log sequence that the space is up to
     uint64_t indexed = 0;           // runs in the space
     uint64_t embedding_epoch = 0;   // of the space
+    // Log sequence that the last checkpoint is up to, or where there are no
+    // checkpoints, the space.
+    uint64_t checkpoint_sequence = 0;
+
+    // Since start. Elements refused alone, duplicates.
+    uint64_t rejected = 0;
+    uint64_t duplicates = 0;
+    // Elements refused, alone or with their calls.
+    std::map<v1::ErrorDetail::Reason, uint64_t> refused;
+    // Runs removed.
+    std::map<v1::DeletionReason, uint64_t> removed;
+    // Stored runs of runtimes that sample, and how many these did not send,
+    // estimated.
+    uint64_t sampled = 0;
+    double unsent = 0;
     TraceAssembler::Counters assembly;
   };
 
@@ -109,24 +128,31 @@ class Ingestor {
           absl::string_view project)>& embedder) = 0;
 
   // `done` is called once, when every accepted trace is durable, possibly
-  // before the call returns; it must not block. Returns UNAVAILABLE, and calls
-  // nothing, where the log is full; INVALID_ARGUMENT where the project's name
-  // is malformed.
+  // before the call returns; it must not block. An error calls nothing:
+  // UNAVAILABLE where the log is full, RESOURCE_EXHAUSTED where the project is
+  // over its quota, both with a delay; INVALID_ARGUMENT where its name is
+  // malformed. Where `traces` is not empty after an error it is as it was, and
+  // may be given again.
   virtual absl::Status IngestTraces(absl::string_view project,
-                                    std::vector<v1::Trace> traces,
+                                    std::vector<v1::Trace>&& traces,
                                     Done done) = 0;
   // Parts of runs, each with the id of its run. A run that is closed and not
-  // amended any more refuses them with REASON_CLOSED. `pieces` is left as it
-  // was where the log is full.
+  // amended any more refuses them with REASON_CLOSED.
   virtual absl::Status IngestPieces(absl::string_view project,
                                     std::vector<v1::Piece>&& pieces,
                                     Done done) = 0;
   virtual absl::Status RecordOutcomes(absl::string_view project,
-                                      std::vector<v1::OutcomeRecord> outcomes,
+                                      std::vector<v1::OutcomeRecord>&& outcomes,
                                       Done done) = 0;
   virtual absl::Status AnnotateTraces(
-      absl::string_view project, std::vector<v1::AnnotationRecord> annotations,
-      Done done) = 0;
+      absl::string_view project,
+      std::vector<v1::AnnotationRecord>&& annotations, Done done) = 0;
+
+  // An element that was refused before it came here.
+  virtual void AddRejection(absl::string_view project, v1::RecordSource source,
+                            absl::string_view trace_id,
+                            const v1::ErrorDetail& error) = 0;
+  virtual const RejectionLog& rejections() const = 0;
 
   // New embedding epoch: the space is rebuilt in the background and swapped.
   virtual void SetEmbedder(
@@ -141,6 +167,15 @@ class Ingestor {
   virtual absl::StatusOr<std::vector<Similar>> FindSimilar(
       absl::string_view project, const v1::Trace& trace, v1::View view, int k,
       v1::Outcome outcome) const = 0;
+
+  // How the runs at `sequences` ended, as far as they are indexed.
+  virtual std::vector<v1::Outcome> GetOutcomes(
+      absl::string_view project,
+      absl::Span<const uint64_t> sequences) const = 0;
+
+  // A checkpoint of the project's space is written soon, in the background: it
+  // will not hold what was deleted before.
+  virtual void RequestCheckpoint(absl::string_view project) = 0;
 
   virtual Counters GetCounters(absl::string_view project) const = 0;
 

@@ -207,6 +207,8 @@ class StoreTraceLog : public TraceLog {
     observer_ = std::move(observer);
   }
 
+  absl::Status CheckRoom(absl::string_view project) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status Append(absl::string_view project,
                       std::vector<v1::LogRecord> records, Done done) override;
   absl::Status AppendPieces(absl::string_view project,
@@ -226,6 +228,9 @@ class StoreTraceLog : public TraceLog {
 
   uint64_t LastSequence(absl::string_view project) const override {
     return ExtentOf(project).last;
+  }
+  uint64_t FirstSequence(absl::string_view project) const override {
+    return ExtentOf(project).first;
   }
   uint64_t StoredBytes(absl::string_view project) const override {
     return ExtentOf(project).bytes;
@@ -306,7 +311,6 @@ class StoreTraceLog : public TraceLog {
     absl::flat_hash_map<absl::string_view, std::string> configs;
   };
 
-  absl::Status CheckRoom(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
   void Enqueue(Call call) ABSL_LOCKS_EXCLUDED(mutex_);
   void CommitUntilStopped();
   // By deficit round robin over bytes: a project that waits with little is not
@@ -947,6 +951,7 @@ absl::StatusOr<v1::LogRecord> StoreTraceLog::Remove(const Call& call,
   record.set_sequence(sequence);
   SetTime(call.receive_time, record.mutable_receive_time());
   record.mutable_deletion()->set_reason(call.removal->reason);
+  record.mutable_deletion()->set_run_count(removal.runs());
   record.mutable_deletion()->mutable_sequences()->Add(
       removal.sequences().begin(), removal.sequences().end());
 

@@ -89,12 +89,15 @@ class TraceLog {
   // Append.
   virtual void SetObserver(Observer observer) = 0;
 
+  // UNAVAILABLE, with a delay, where an Append would be refused now, because
+  // the project has as many bytes pending as max_pending_bytes leaves free.
+  virtual absl::Status CheckRoom(absl::string_view project) = 0;
+
   // Appends records of one project, all in one commit; sequence and
   // receive_time are filled in. A replacement takes over the id of its trace;
   // it is a duplicate where it equals the replacement before it. Where it
-  // returns an error it does not call `done`: UNAVAILABLE where the project has
-  // as many bytes pending as max_pending_bytes leaves free, INVALID_ARGUMENT
-  // where a record has no payload.
+  // returns an error it does not call `done`: UNAVAILABLE as CheckRoom,
+  // INVALID_ARGUMENT where a record has no payload.
   virtual absl::Status Append(absl::string_view project,
                               std::vector<v1::LogRecord> records,
                               Done done) = 0;
@@ -124,6 +127,9 @@ class TraceLog {
 
   // Highest durable sequence; 0: none.
   virtual uint64_t LastSequence(absl::string_view project) const = 0;
+
+  // Sequence below which the head was trimmed; 1: nowhere.
+  virtual uint64_t FirstSequence(absl::string_view project) const = 0;
 
   // Bytes of the stored records that are about a trace, as serialised.
   virtual uint64_t StoredBytes(absl::string_view project) const = 0;

@@ -4,6 +4,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -371,6 +372,53 @@ TEST_F(AppTest, BadDefaultsOfProjectsNameTheField) {
   EXPECT_THAT(server::App::Create(config_, &clock_),
               testing::StatusIs(absl::StatusCode::kInvalidArgument,
                                 HasSubstr("global_holdout")));
+}
+
+TEST_F(AppTest, ABackupOfARunningServerIsADataDirectory) {
+  Start();
+  Ingest({MakeTrace("a"), MakeTrace("b")});
+  const std::string directory = dir_.path() + "/made/backup";
+  v1::BackupRequest request;
+  v1::BackupResponse response;
+  const auto backup = [&](const std::string& to) {
+    request.set_directory(to);
+    grpc::ClientContext call;
+    return admin_->Backup(&call, request, &response).error_code();
+  };
+  EXPECT_EQ(backup(directory), grpc::StatusCode::OK);
+  EXPECT_GT(response.files(), 2);
+  EXPECT_GT(response.bytes(), 100);
+  EXPECT_TRUE(
+      std::filesystem::exists(directory + "/faultline_backup.textproto"));
+  EXPECT_EQ(Ingest({MakeTrace("c")}).stored(), 1);
+  EXPECT_EQ(backup(directory), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(backup("backup"), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(backup(config_.data_dir() + "/backup"),
+            grpc::StatusCode::INVALID_ARGUMENT);
+
+  config_.set_data_dir(directory);
+  Start();
+  EXPECT_EQ(Status().projects(0).traces(), 2);
+  EXPECT_EQ(Ingest({MakeTrace("a"), MakeTrace("c")}).stored(), 1);
+}
+
+TEST_F(AppTest, WhatWasDeletedStaysDeletedAfterARestart) {
+  Start();
+  Ingest({MakeTrace("a"), MakeTrace("b")});
+  v1::DeleteTracesRequest request;
+  request.set_parent("projects/p");
+  request.mutable_ids()->add_trace_ids("a");
+  v1::DeleteTracesResponse response;
+  {
+    grpc::ClientContext call;
+    ASSERT_TRUE(admin_->DeleteTraces(&call, request, &response).ok());
+  }
+  EXPECT_EQ(response.traces(), 1);
+  Start();
+  EXPECT_EQ(Status().projects(0).traces(), 1);
+  grpc::ClientContext call;
+  ASSERT_TRUE(admin_->DeleteTraces(&call, request, &response).ok());
+  EXPECT_EQ(response.unknown_ids_size(), 1);
 }
 
 }  // namespace

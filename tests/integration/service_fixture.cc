@@ -126,7 +126,7 @@ void FakeLoop::Release() {
 }
 
 ServiceTest::ServiceTest(uint64_t window)
-    : store_(&memory_), observer_(&clock_), pool_(2, 64) {
+    : store_(&memory_), observer_(&clock_), pool_(2, 64), maintenance_(1, 64) {
   auto validator = trace::TraceValidator::Create(v1::TraceLimits());
   EXPECT_OK(validator);
   validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
@@ -165,9 +165,18 @@ ServiceTest::ServiceTest(uint64_t window)
       server::MakeClusterService(projects_.get(), log_.get(), &pool_));
   services_.push_back(
       server::MakeInterventionService(projects_.get(), log_.get(), &pool_));
-  services_.push_back(server::MakeAdminService(ingestor_.get(), log_.get(),
-                                               board_.get(), projects_.get(),
-                                               &pool_, &clock_));
+  retention_ = std::make_unique<server::RetentionRunner>(
+      ingestor_.get(), log_.get(), projects_.get(), &clock_);
+  services_.push_back(server::MakeAdminService({.ingestor = ingestor_.get(),
+                                                .log = log_.get(),
+                                                .store = &store_,
+                                                .board = board_.get(),
+                                                .projects = projects_.get(),
+                                                .retention = retention_.get(),
+                                                .pool = &pool_,
+                                                .maintenance = &maintenance_,
+                                                .clock = &clock_,
+                                                .data_dir = ""}));
   grpc::ServerBuilder builder;
   std::vector<
       std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>>
@@ -188,6 +197,7 @@ ServiceTest::~ServiceTest() {
   for (const auto& [name, loop] : loops_) loop->Release();
   streams_.DrainAll();
   server_->Shutdown();
+  maintenance_.Stop();
   pool_.Stop();
   projects_->StopTicks();
   ingestor_.reset();

@@ -22,6 +22,7 @@
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
 #include "server/projects.h"
+#include "server/retention_runner.h"
 #include "server/rpc_observer.h"
 #include "server/stream_registry.h"
 #include "server/worker_pool.h"
@@ -105,6 +106,8 @@ class ServiceTest : public ::testing::Test {
   server::StreamRegistry streams_;
   server::RpcObserver observer_;
   server::WorkerPool pool_;
+  server::WorkerPool maintenance_;
+  std::unique_ptr<server::RetentionRunner> retention_;
   std::vector<std::unique_ptr<grpc::Service>> services_;
   std::unique_ptr<grpc::Server> server_;
   std::shared_ptr<grpc::Channel> channel_;

@@ -1,10 +1,13 @@
 #include "lib/base/hash.h"
 
+#include <fstream>
 #include <set>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace faultline::base {
 namespace {
@@ -31,6 +34,18 @@ TEST(ToUnitIntervalTest, ReachesZeroAndNeverOne) {
   EXPECT_EQ(ToUnitInterval(0), 0);
   EXPECT_EQ(ToUnitInterval(uint64_t{1} << 63), 0.5);
   EXPECT_LT(ToUnitInterval(UINT64_MAX), 1);
+}
+
+TEST(FileSha256HexTest, IsThatOfTheBytes) {
+  const testing::TempDir directory;
+  const std::string path = directory.path() + "/file";
+  const std::string bytes(3'000'000, 'x');
+  std::ofstream(path, std::ios::binary) << bytes;
+  ASSERT_OK_AND_ASSIGN(const std::string digest, FileSha256Hex(path));
+  EXPECT_EQ(digest, Sha256Hex(bytes));
+  EXPECT_THAT(FileSha256Hex(path + "2"),
+              testing::StatusIs(absl::StatusCode::kNotFound,
+                                ::testing::HasSubstr("file2")));
 }
 
 // FIPS 180-4 examples.

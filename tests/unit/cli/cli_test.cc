@@ -356,6 +356,60 @@ TEST_F(CliTest, ASettingOfAGroupKeepsTheOthersOfIt) {
   EXPECT_THAT(err_, HasSubstr("none"));
 }
 
+TEST_F(CliTest, DeleteOnlySaysWhatWouldGoUnlessItIsConfirmed) {
+  EXPECT_CALL(server_.admin, DeleteTraces)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_TRUE(request->dry_run());
+        EXPECT_THAT(request->ids().trace_ids(), testing::ElementsAre("a", "b"));
+        response->set_traces(1);
+        response->add_unknown_ids("b");
+        return grpc::Status::OK;
+      }))
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_FALSE(request->dry_run());
+        const v1::TraceFilter& filter = request->filter();
+        EXPECT_EQ(filter.predicate().all().predicates_size(), 2);
+        EXPECT_EQ(filter.predicate().all().predicates(1).comparison().text(),
+                  "a=b");
+        EXPECT_EQ(filter.end_time().seconds(), 1'767'225'600);
+        EXPECT_EQ(filter.outcome(), v1::OUTCOME_FAIL);
+        response->set_traces(3);
+        response->add_clusters("projects/p/clusters/c7");
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"delete", "a", "b"}), kExitOk) << err_;
+  EXPECT_THAT(out_, HasSubstr("Would remove 1 runs"));
+  EXPECT_THAT(err_, AllOf(HasSubstr("b: no such run"), HasSubstr("--yes")));
+  EXPECT_EQ(
+      Run({"delete", "--where", "task.type=qa", "--where", "task.labels.x=a=b",
+           "--before", "2026-01-01T00:00:00Z", "--outcome", "fail", "--yes"}),
+      kExitOk)
+      << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("Removed 3 runs"), HasSubstr("c7")));
+}
+
+TEST_F(CliTest, DeleteTakesOneWayToSelect) {
+  EXPECT_EQ(Run({"delete"}), kExitRefused);
+  EXPECT_EQ(Run({"delete", "a", "--session", "s"}), kExitRefused);
+  EXPECT_EQ(Run({"delete", "--before", "yesterday"}), kExitUsage);
+  EXPECT_EQ(Run({"delete", "--where", "task.type"}), kExitUsage);
+}
+
+TEST_F(CliTest, RejectionsSayWhy) {
+  EXPECT_CALL(server_.admin, ListRejections)
+      .WillOnce(Invoke([](auto*, const auto*, auto* response) {
+        v1::RejectedRecord& rejection = *response->add_rejections();
+        rejection.set_source(v1::RECORD_SOURCE_OTLP);
+        rejection.set_trace_id("t1");
+        rejection.mutable_error()->set_reason(v1::ErrorDetail::REASON_TOO_LONG);
+        rejection.mutable_error()->set_field("steps[3].name");
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"rejections"}), kExitOk) << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("otlp"), HasSubstr("t1"),
+                          HasSubstr("too_long"), HasSubstr("steps[3].name")));
+}
+
 TEST_F(CliTest, ASettingThatIsNoneIsAUsageErrorThatNamesWhatIsPossible) {
   EXPECT_EQ(Run({"config", "set", "tick=90s"}), kExitUsage);
   EXPECT_THAT(err_, HasSubstr("tick_interval"));

@@ -31,6 +31,14 @@ class FakeAdmin : public v1::AdminService::Service {
               (grpc::ServerContext*, const v1::GetConfigRequest*,
                v1::GetConfigResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, DeleteTraces,
+              (grpc::ServerContext*, const v1::DeleteTracesRequest*,
+               v1::DeleteTracesResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, ListRejections,
+              (grpc::ServerContext*, const v1::ListRejectionsRequest*,
+               v1::ListRejectionsResponse*),
+              (override));
   MOCK_METHOD(grpc::Status, UpdateConfig,
               (grpc::ServerContext*, const v1::UpdateConfigRequest*,
                v1::UpdateConfigResponse*),

@@ -26,6 +26,7 @@ using ::faultline::fakes::FaultStore;
 using ::faultline::testing::StatusIs;
 using ::testing::_;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -62,17 +63,17 @@ class IngestorTest : public ::testing::Test {
     auto validator = trace::TraceValidator::Create(v1::TraceLimits());
     EXPECT_OK(validator);
     validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
+    v1::AssemblyConfig& assembly = *settings_.mutable_assembly();
+    assembly.mutable_quiet_period()->set_seconds(5);
+    assembly.mutable_idle_timeout()->set_seconds(60);
+    assembly.mutable_amend_window()->set_seconds(600);
+    assembly.set_max_open_runs(100);
     Open();
   }
 
-  static Ingestor::Settings Settings() {
-    return [](absl::string_view) {
-      v1::ProjectConfig config;
-      config.mutable_assembly()->mutable_quiet_period()->set_seconds(5);
-      config.mutable_assembly()->mutable_idle_timeout()->set_seconds(60);
-      config.mutable_assembly()->mutable_amend_window()->set_seconds(600);
-      config.mutable_assembly()->set_max_open_runs(100);
-      return std::make_shared<const v1::ProjectConfig>(std::move(config));
+  Ingestor::Settings Settings() {
+    return [this](absl::string_view) {
+      return std::make_shared<const v1::ProjectConfig>(settings_);
     };
   }
 
@@ -98,8 +99,8 @@ class IngestorTest : public ::testing::Test {
 
   template <typename Element>
   absl::StatusOr<Ingestor::Result> Await(
-      absl::Status (Ingestor::*method)(absl::string_view, std::vector<Element>,
-                                       Ingestor::Done),
+      absl::Status (Ingestor::*method)(absl::string_view,
+                                       std::vector<Element>&&, Ingestor::Done),
       std::vector<Element> elements) {
     absl::StatusOr<Ingestor::Result> result;
     absl::Notification done;
@@ -155,6 +156,7 @@ class IngestorTest : public ::testing::Test {
   const std::string checkpoints_;
   size_t backlog_bytes_ = 64 << 20;
   fakes::FakeClock clock_;
+  v1::ProjectConfig settings_;
   std::unique_ptr<trace::TraceValidator> validator_;
   std::unique_ptr<trace::TraceLog> log_;
   std::unique_ptr<Ingestor> ingestor_;
@@ -533,6 +535,7 @@ TEST_F(IndexingTest, ADamagedCheckpointIsRemovedAndMadeAgain) {
 
 TEST_F(IndexingTest, TheCheckpointOfAnotherLogIsNotTaken) {
   IngestMany(0, 1200);
+  ingestor_->WaitUntilIndexed("p");
   Open();
   ASSERT_TRUE(std::filesystem::exists(CheckpointFile()));
   // As long as the log of which it is, a minute later.
@@ -667,6 +670,133 @@ TEST_F(IngestorTest, PiecesOfACallThatFindsTheLogFullStayWithTheCaller) {
   EXPECT_THAT(pieces[1].part().steps(), SizeIs(1));
   faults_.ReleaseWrites();
   settled.WaitForNotification();
+}
+
+TEST_F(IngestorTest, ABatchOverTheQuotaIsRefusedWholeAndMayComeAgain) {
+  settings_.mutable_quota()->set_records_per_second(1);
+  std::vector<v1::Trace> burst;
+  for (int i = 0; i < 10; ++i) {
+    burst.push_back(MakeTrace(absl::StrCat("burst", i), "t"));
+  }
+  ASSERT_OK(Ingest(burst));
+  std::vector<v1::Trace> traces = {MakeTrace("a", "t"), MakeTrace("b", "t")};
+  const absl::Status refused = ingestor_->IngestTraces(
+      "p", std::move(traces), [](const auto&) { FAIL() << "was called"; });
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted,
+                                HasSubstr("records_per_second")));
+  const auto detail = base::GetErrorDetail(refused);
+  ASSERT_TRUE(detail.has_value());
+  EXPECT_EQ(detail->reason(), v1::ErrorDetail::REASON_QUOTA);
+  EXPECT_EQ(detail->retry_delay().seconds(), 2);
+  ASSERT_EQ(traces.size(), 2) << "it was taken all the same";
+  EXPECT_EQ(traces[1].trace_id(), "b");
+  EXPECT_THAT(Judge({MakeOutcome("burst1", v1::OUTCOME_FAIL)}),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+
+  clock_.Advance(absl::Seconds(2));
+  ASSERT_OK_AND_ASSIGN(const auto result, Ingest(std::move(traces)));
+  EXPECT_EQ(result.stored, 2);
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.refused.at(v1::ErrorDetail::REASON_QUOTA), 3);
+  EXPECT_EQ(counters.rejected, 0);
+}
+
+TEST_F(IngestorTest, StorageIsLimitedByTheQuotaUntilRunsAreDeleted) {
+  v1::Trace large = MakeTrace("large", "t");
+  large.mutable_task()->set_input(std::string(10'000, 'x'));
+  ASSERT_OK(Ingest({large}));
+  settings_.mutable_quota()->set_stored_bytes(10'000);
+  EXPECT_THAT(Ingest({MakeTrace("a", "t")}),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("stored_bytes")));
+  ASSERT_OK(log_->Delete("p", {1}, v1::DELETION_REASON_REQUESTED));
+  EXPECT_OK(Ingest({MakeTrace("a", "t")}));
+}
+
+TEST_F(IngestorTest, AFullLogLeavesTheBatchToTheCaller) {
+  Open({.max_pending_bytes = 100});
+  ASSERT_OK(Replay());
+  faults_.HoldWrites();
+  v1::Trace large = MakeTrace("large", "t");
+  large.mutable_task()->set_input(std::string(1000, 'x'));
+  std::vector<v1::Trace> first = {large};
+  absl::Notification done;
+  ASSERT_OK(ingestor_->IngestTraces("p", std::move(first),
+                                    [&](const auto&) { done.Notify(); }));
+  std::vector<v1::Trace> traces = {MakeTrace("a", "t")};
+  EXPECT_THAT(
+      ingestor_->IngestTraces("p", std::move(traces), [](const auto&) {}),
+      StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_EQ(traces.size(), 1);
+  faults_.ReleaseWrites();
+  done.WaitForNotification();
+  EXPECT_OK(Ingest(std::move(traces)));
+  EXPECT_EQ(ingestor_->GetCounters("p").refused.at(
+                v1::ErrorDetail::REASON_OVERLOADED),
+            1);
+}
+
+TEST_F(IngestorTest, TextsAreHiddenBeforeTheyAreStored) {
+  settings_.set_content(v1::CONTENT_POLICY_NONE);
+  v1::Trace trace = MakeTrace("a", "t");
+  trace.mutable_task()->set_input("a secret");
+  ASSERT_OK(Ingest({trace}));
+  v1::AnnotationRecord annotation;
+  annotation.set_trace_id("a");
+  annotation.mutable_annotation()->set_annotator("person");
+  annotation.mutable_annotation()->set_note("a secret, too");
+  ASSERT_OK(
+      Await<v1::AnnotationRecord>(&Ingestor::AnnotateTraces, {annotation}));
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord stored, log_->Read("p", 1));
+  EXPECT_EQ(stored.trace().task().input(), "");
+  EXPECT_EQ(stored.trace().steps(0).name(), "t");
+  ASSERT_OK_AND_ASSIGN(const v1::LogRecord note, log_->Read("p", 2));
+  EXPECT_EQ(note.annotation().annotation().note(), "");
+}
+
+TEST_F(IngestorTest, EveryRefusalIsListedWithItsSourceAndCounted) {
+  v1::Trace bad = MakeTrace("bad", "t");
+  bad.set_session_id(std::string(200, 'x'));
+  ASSERT_OK(Ingest({MakeTrace("good", "t"), bad}));
+  ASSERT_OK(Judge({MakeOutcome("good", v1::OUTCOME_UNSPECIFIED)}));
+  ingestor_->AddRejection(
+      "p", v1::RECORD_SOURCE_OTLP, "span",
+      base::MakeErrorDetail(v1::ErrorDetail::REASON_MALFORMED, "span_id",
+                            "8 bytes", "has 3"));
+  const auto entries = ingestor_->rejections().List("p", 0, 10);
+  ASSERT_EQ(entries.size(), 3);
+  EXPECT_EQ(entries[0].record.source(), v1::RECORD_SOURCE_OTLP);
+  EXPECT_EQ(entries[1].record.source(), v1::RECORD_SOURCE_OUTCOME);
+  EXPECT_EQ(entries[2].record.source(), v1::RECORD_SOURCE_TRACE);
+  EXPECT_EQ(entries[2].record.trace_id(), "bad");
+  EXPECT_EQ(entries[2].record.error().field(), "session_id");
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.rejected, 3);
+  EXPECT_EQ(counters.refused.at(v1::ErrorDetail::REASON_TOO_LONG), 1);
+}
+
+TEST_F(IngestorTest, WhatWasSampledAndWhatWasRemovedIsCounted) {
+  v1::Trace one_of_four = MakeTrace("a", "t");
+  one_of_four.set_keep_probability(0.25);
+  v1::Trace one_of_two = MakeTrace("b", "t");
+  one_of_two.set_keep_probability(0.5);
+  ASSERT_OK(Ingest({one_of_four, one_of_two, MakeTrace("c", "t")}));
+  ASSERT_OK(log_->Delete("p", {1, 2}, v1::DELETION_REASON_AGE));
+  const Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_EQ(counters.sampled, 2);
+  EXPECT_DOUBLE_EQ(counters.unsent, 4);
+  EXPECT_EQ(counters.removed.at(v1::DELETION_REASON_AGE), 2);
+}
+
+TEST_F(IngestorTest, OutcomesAreTakenBySequence) {
+  ASSERT_OK(Replay());
+  ASSERT_OK(Ingest({MakeTrace("a", "t", v1::OUTCOME_PASS),
+                    MakeTrace("b", "t", v1::OUTCOME_FAIL)}));
+  ASSERT_OK(Judge({MakeOutcome("a", v1::OUTCOME_ERROR)}));
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_THAT(ingestor_->GetOutcomes("p", {1, 2, 77}),
+              ElementsAre(v1::OUTCOME_ERROR, v1::OUTCOME_FAIL,
+                          v1::OUTCOME_UNSPECIFIED));
 }
 
 }  // namespace

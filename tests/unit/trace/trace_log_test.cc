@@ -637,6 +637,9 @@ TEST_F(TraceLogTest, OnlyTheProjectThatFillsTheBufferIsRefused) {
   ASSERT_OK(log_->Append("flood", {TraceRecord("a", std::string(5'000, 'x'))},
                          journal.Done("1")));
   store_.WaitForHeldWrite();
+  EXPECT_THAT(log_->CheckRoom("flood"),
+              testing::StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_OK(log_->CheckRoom("p"));
   EXPECT_THAT(log_->Append("flood", Traces({"b"}), journal.Done("2")),
               testing::StatusIs(absl::StatusCode::kUnavailable, _));
   // A second one gets half of what is left, and so on.
@@ -884,6 +887,7 @@ TEST_F(TraceDeletionTest, LeavesNothingOfTheRunAndAllOfTheOthers) {
   ASSERT_OK_AND_ASSIGN(const v1::LogRecord deletion, log_->Read("p", 9));
   EXPECT_EQ(deletion.deletion().reason(), v1::DELETION_REASON_REQUESTED);
   EXPECT_THAT(deletion.deletion().sequences(), ElementsAre(1, 8));
+  EXPECT_EQ(deletion.deletion().run_count(), 1);
 }
 
 TEST_F(TraceDeletionTest, ARunThatIsSentAgainIsNew) {
