@@ -261,8 +261,9 @@ int Main(int argc, char** argv) {
     return code;
   }
   const LoadResult result = RunLoad(port, options);
-  std::printf("%lu traces, %.0f a second\n",
-              static_cast<unsigned long>(result.acknowledged), result.rate());
+  std::printf("%lu traces, %.0f a second, the first is %s\n",
+              static_cast<unsigned long>(result.acknowledged), result.rate(),
+              result.first_id.c_str());
   return result.acknowledged >= options.traces ? 0 : 1;
 }
 

@@ -26,6 +26,10 @@ constexpr uint64_t kBatch = 64;
 // Different messages of a stream.
 constexpr uint64_t kMessages = 32;
 
+std::string IdOf(const std::string& prefix, uint64_t i) {
+  return absl::StrFormat("%s%012d", prefix, i);
+}
+
 // A serialised request, and where the ids of its traces are in it.
 class Message {
  public:
@@ -51,7 +55,7 @@ class Message {
     char* data = reinterpret_cast<char*>(GRPC_SLICE_START_PTR(slice));
     std::copy(bytes_.begin(), bytes_.end(), data);
     for (uint64_t i = 0; i < kBatch; ++i) {
-      const std::string id = absl::StrFormat("%s%012d", prefix, first + i);
+      const std::string id = IdOf(prefix, first + i);
       std::copy(id.begin(), id.end(), data + places_[i]);
     }
     const grpc::Slice owned(slice, grpc::Slice::STEAL_REF);
@@ -153,6 +157,7 @@ LoadResult RunStream(int port, int run, int which, const LoadOptions& options) {
   LoadResult result;
   absl::MutexLock lock(&window.mutex);
   result.acknowledged = window.settled;
+  result.first_id = IdOf(prefix, 0);
   result.seconds = absl::ToDoubleSeconds(clock.SteadyNow() - begin);
   result.latencies = std::move(window.latencies);
   return result;
@@ -185,6 +190,7 @@ LoadResult RunLoad(int port, const LoadOptions& options) {
   }
   for (std::thread& thread : threads) thread.join();
   LoadResult all;
+  all.first_id = results.front().first_id;
   for (const LoadResult& result : results) {
     all.acknowledged += result.acknowledged;
     all.seconds = std::max(all.seconds, result.seconds);

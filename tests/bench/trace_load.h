@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -29,6 +30,7 @@ struct LoadOptions {
 
 struct LoadResult {
   uint64_t acknowledged = 0;
+  std::string first_id;  // of the first trace of the first stream
   double seconds = 0;
   // From when a batch should have gone out to its acknowledgement, ascending.
   std::vector<absl::Duration> latencies;

@@ -31,20 +31,22 @@ need_build() {
 }
 need_data() { [[ -e $shared/data/$1 ]] || skip "no $shared/data/$1"; }
 
-# start_server [PORT]: on a data directory that stays; sets server_pid, address.
+# start_server [PORT [FLAG...]]: on a data directory that stays; sets server_pid,
+# address. Waits until it serves, two minutes at most.
 start_server() {
   rm -f "$work/port"
   "$build/bin/faultlined" --data_dir "$work/data" --listen "127.0.0.1:${1:-0}" --port_file "$work/port" \
-    --log_level warning >>"$work/faultlined.log" 2>&1 &
+    --log_level warning "${@:2}" >>"$work/faultlined.log" 2>&1 &
   server_pid=$!
   disown "$server_pid"
-  for _ in {1..600}; do
+  for _ in {1..2400}; do
     [[ -s $work/port ]] && address=127.0.0.1:$(<"$work/port") && ctl --timeout 1 status >/dev/null 2>&1 && return
     kill -0 "$server_pid" 2>/dev/null || { tail -n 5 "$work/faultlined.log"; fail "the server did not start"; }
     sleep 0.05
   done
   fail "the server does not answer"
 }
+stop_server() { kill -TERM "$server_pid"; while kill -0 "$server_pid" 2>/dev/null; do sleep 0.02; done; server_pid=; }
 kill_server() { kill -KILL "$server_pid"; while kill -0 "$server_pid" 2>/dev/null; do sleep 0.01; done; server_pid=; }
 ctl() { "$build/bin/faultlinectl" --server "$address" "$@"; }
 # Stored traces of the project `default`.

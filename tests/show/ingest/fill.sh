@@ -1,16 +1,17 @@
 # What the scripts about a million traces share. Needs ../common.sh.
 
 # fill COUNT [SETTINGS]: starts a server without ticks and with more settings,
-# loads it, and waits for the index. Sets server_pid, address, port and
-# baseline (resident kB before the load).
+# loads it, and waits for the index. Sets server_pid, address, port, first_id
+# (of a trace) and baseline (resident kB before the load).
 fill() {
-  cat >"$work/config.textproto" <<<"default_project { tick_interval { seconds: 0 } } ${2:-}"
+  echo "default_project { tick_interval { seconds: 0 } } ${2:-}" >"$work/config.textproto"
   rm -rf "$work/data"
   start_server 0 --config "$work/config.textproto"
   port=$(<"$work/port")
   baseline=$(resident)
-  "$build/bin/ingest_bench" load --port "$port" --traces "$1"
-  wait_for_index
+  "$build/bin/ingest_bench" load --port "$port" --traces "$1" | tee "$work/load.txt"
+  first_id=$(awk '{ print $NF }' "$work/load.txt")
+  until [[ $(project durableSequence) == "$(project indexedSequence)" ]]; do sleep 0.5; done
 }
 
 resident() { ps -o rss= -p "$server_pid" | tr -d ' '; }
@@ -19,8 +20,4 @@ resident() { ps -o rss= -p "$server_pid" | tr -d ' '; }
 project() {
   ctl --json --project bench status |
     python3 -c 'import json, sys; print(json.load(sys.stdin)["projects"][0].get(sys.argv[1], 0))' "$1"
-}
-
-wait_for_index() {
-  until [[ $(project durableSequence) == "$(project indexedSequence)" ]]; do sleep 0.5; done
 }

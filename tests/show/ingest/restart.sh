@@ -22,8 +22,7 @@ kill_server
 restart
 killed=$took
 echo "killed:  SERVING after $killed s"
-kill -TERM "$server_pid"
-while kill -0 "$server_pid" 2>/dev/null; do sleep 0.05; done
+stop_server
 restart
 echo "stopped: SERVING after $took s"
 echo "$killed s after kill -9, $took s after a stop, with $traces traces; wanted 20"

@@ -559,6 +559,7 @@ TEST_F(IndexingTest, TheCheckpointOfAnotherLogIsNotTaken) {
 
 TEST_F(IndexingTest, AnotherEmbedderIsServedWhileTheRunsAreEmbeddedAgain) {
   IngestMany(0, 1200);
+  ingestor_->WaitUntilIndexed("p");
   Open();
   std::vector<embedding::Run> runs = {
       embedding::ExtractRun(MakeTrace("a", "tool-13"), nullptr)};
