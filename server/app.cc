@@ -27,6 +27,8 @@ namespace faultline::server {
 namespace {
 
 constexpr int kWorkers = 2;
+constexpr int kLaneThreads = 2;
+constexpr size_t kMaxLaneBytes = 256 << 20;
 constexpr size_t kMaxQueuedCalls = 1024;
 // Of one connection.
 constexpr int kMaxConcurrentStreams = 1024;
@@ -136,11 +138,13 @@ absl::Status App::Listen() {
   maintenance_ = std::make_unique<WorkerPool>(1, kMaxQueuedCalls);
   retention_ = std::make_unique<RetentionRunner>(ingestor_.get(), log_.get(),
                                                  projects_.get(), clock_);
-  services_.push_back(MakeTraceIngestService(ingestor_.get(), projects_.get(),
-                                             &streams_, pool_.get(),
-                                             config_.stream_window()));
-  services_.push_back(MakeOtlpService(ingestor_.get(), validator_.get(),
-                                      projects_.get(), pool_.get()));
+  lane_ = std::make_unique<IngestLane>(kLaneThreads, kMaxLaneBytes);
+  services_.push_back(
+      MakeTraceIngestService(ingestor_.get(), lane_.get(), projects_.get(),
+                             &streams_, pool_.get(), config_.stream_window()));
+  services_.push_back(MakeOtlpService(ingestor_.get(), lane_.get(),
+                                      validator_.get(), projects_.get(),
+                                      pool_.get()));
   services_.push_back(MakePolicyService(board_.get(), ingestor_.get(),
                                         projects_.get(), &streams_, pool_.get(),
                                         clock_));
@@ -230,6 +234,7 @@ void App::Stop() {
   keep_alive_.reset();
   server_.reset();
   // Calls that were cancelled may have left work behind.
+  if (lane_ != nullptr) lane_->Stop();
   if (maintenance_ != nullptr) maintenance_->Stop();
   if (retention_ != nullptr) retention_->Stop();
   if (pool_ != nullptr) pool_->Stop();
@@ -237,6 +242,7 @@ void App::Stop() {
   // Waits for commits, whose callbacks use the services and the pool.
   ingestor_.reset();
   services_.clear();
+  lane_.reset();
   retention_.reset();
   maintenance_.reset();
   pool_.reset();

@@ -15,6 +15,7 @@
 #include "lib/store/key_value_store.h"
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
+#include "server/ingest_lane.h"
 #include "server/projects.h"
 #include "server/retention_runner.h"
 #include "server/rpc_observer.h"
@@ -82,6 +83,7 @@ class App {
   std::unique_ptr<ingest::Ingestor> ingestor_;
   StreamRegistry streams_;
   RpcObserver observer_;
+  std::unique_ptr<IngestLane> lane_;
   std::unique_ptr<WorkerPool> pool_;
   std::unique_ptr<WorkerPool> maintenance_;
   std::unique_ptr<RetentionRunner> retention_;

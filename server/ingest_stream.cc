@@ -25,11 +25,11 @@ constexpr absl::Duration kLongestHold = absl::Seconds(10);
 }  // namespace
 
 IngestStream* IngestStream::Start(grpc::CallbackServerContext* context,
-                                  ingest::Ingestor* ingestor,
+                                  ingest::Ingestor* ingestor, IngestLane* lane,
                                   StreamRegistry* registry, uint64_t window,
                                   OnStored on_stored) {
   std::shared_ptr<IngestStream> stream(new IngestStream(
-      context, ingestor, registry, window, std::move(on_stored)));
+      context, ingestor, lane, registry, window, std::move(on_stored)));
   stream->self_ = stream;
   if (!registry->Add(stream)) stream->Drain();
   stream->Proceed();
@@ -37,10 +37,12 @@ IngestStream* IngestStream::Start(grpc::CallbackServerContext* context,
 }
 
 IngestStream::IngestStream(grpc::CallbackServerContext* context,
-                           ingest::Ingestor* ingestor, StreamRegistry* registry,
-                           uint64_t window, OnStored on_stored)
+                           ingest::Ingestor* ingestor, IngestLane* lane,
+                           StreamRegistry* registry, uint64_t window,
+                           OnStored on_stored)
     : context_(context),
       ingestor_(ingestor),
+      lane_(lane),
       registry_(registry),
       window_(window),
       on_stored_(std::move(on_stored)) {}
@@ -51,13 +53,28 @@ void IngestStream::OnReadDone(bool ok) {
     absl::MutexLock lock(&mutex_);
     ok = ok && !ending_;
   }
-  if (ok) return Advance(Accept());
+  if (ok) {
+    request_bytes_ = request_.ByteSizeLong();
+    return HandOver();
+  }
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
     End(absl::OkStatus());
   }
   Proceed();
+}
+
+void IngestStream::HandOver() {
+  const std::shared_ptr<IngestStream> stream = shared_from_this();
+  absl::Status status = Greet();
+  if (status.ok()) {
+    status = lane_->Run(project_, request_bytes_,
+                        [stream] { stream->Advance(stream->Accept()); });
+    if (status.ok()) return Proceed();
+    may_hold_ = true;
+  }
+  Advance(status);
 }
 
 void IngestStream::Advance(const absl::Status& status) {
@@ -79,7 +96,7 @@ bool IngestStream::Hold(const absl::Status& refused) {
                                absl::Nanoseconds(detail->retry_delay().nanos());
   absl::MutexLock lock(&mutex_);
   if (ending_ || delay > kLongestHold) return false;
-  held_ = self_;
+  held_ = shared_from_this();
   alarm_ = std::make_unique<grpc::Alarm>();
   alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                            gpr_time_from_nanos(absl::ToInt64Nanoseconds(delay),
@@ -90,18 +107,21 @@ bool IngestStream::Hold(const absl::Status& refused) {
                   absl::MutexLock held_lock(&mutex_);
                   stream = std::move(held_);
                 }
-                stream->Advance(stream->Accept());
+                stream->HandOver();
               });
   return true;
 }
 
+absl::Status IngestStream::Greet() {
+  if (!project_.empty()) return absl::OkStatus();
+  FAULTLINE_ASSIGN_OR_RETURN(project_,
+                             ParseProjectName("parent", request_.parent()));
+  absl::MutexLock lock(&mutex_);
+  greeting_due_ = true;
+  return absl::OkStatus();
+}
+
 absl::Status IngestStream::Accept() {
-  if (project_.empty()) {
-    FAULTLINE_ASSIGN_OR_RETURN(project_,
-                               ParseProjectName("parent", request_.parent()));
-    absl::MutexLock lock(&mutex_);
-    greeting_due_ = true;
-  }
   const int traces = request_.traces_size();
   FAULTLINE_RETURN_IF_ERROR(CheckCount("traces", traces, 0, kMaxBatch));
   FAULTLINE_RETURN_IF_ERROR(
@@ -162,10 +182,10 @@ void IngestStream::DropBatch() {
 }
 
 ingest::Ingestor::Done IngestStream::Settler(Batch* batch) {
-  return
-      [stream = self_, batch](absl::StatusOr<ingest::Ingestor::Result> result) {
-        stream->Settle(batch, std::move(result));
-      };
+  return [stream = shared_from_this(),
+          batch](absl::StatusOr<ingest::Ingestor::Result> result) {
+    stream->Settle(batch, std::move(result));
+  };
 }
 
 void IngestStream::Settle(Batch* batch,

@@ -18,6 +18,7 @@
 #include "faultline/v1/ingest_service.pb.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/ingest/ingestor.h"
+#include "server/ingest_lane.h"
 #include "server/stream_registry.h"
 
 namespace faultline::server {
@@ -33,11 +34,12 @@ namespace faultline::server {
 // nothing more is read: the client is slowed by its window. Where the delay is
 // long the stream ends with the refusal, and the client comes back after it.
 //
-// gRPC's threads and the log's committer enter it; whichever decides on the
-// next operation under the lock starts it outside. Lives until both have let
-// go of it. Thread-safe.
+// gRPC's threads, the lane's and the log's committer enter it; whichever
+// decides on the next operation under the lock starts it outside. Lives until
+// both have let go of it. Thread-safe.
 class IngestStream final
-    : public grpc::ServerBidiReactor<v1::StreamTracesRequest,
+    : public std::enable_shared_from_this<IngestStream>,
+      public grpc::ServerBidiReactor<v1::StreamTracesRequest,
                                      v1::StreamTracesResponse>,
       public DrainableStream {
  public:
@@ -46,7 +48,7 @@ class IngestStream final
 
   // Starts reading. gRPC owns the reactor.
   static IngestStream* Start(grpc::CallbackServerContext* context,
-                             ingest::Ingestor* ingestor,
+                             ingest::Ingestor* ingestor, IngestLane* lane,
                              StreamRegistry* registry, uint64_t window,
                              OnStored on_stored);
 
@@ -67,8 +69,13 @@ class IngestStream final
   };
 
   IngestStream(grpc::CallbackServerContext* context, ingest::Ingestor* ingestor,
-               StreamRegistry* registry, uint64_t window, OnStored on_stored);
+               IngestLane* lane, StreamRegistry* registry, uint64_t window,
+               OnStored on_stored);
 
+  // Reads the project's name from the first request.
+  absl::Status Greet() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Has the request accepted, here or on a thread of the lane.
+  void HandOver() ABSL_LOCKS_EXCLUDED(mutex_);
   // Hands the request to the ingestor. What is left of it after an error may
   // be handed over again; otherwise the error ends the stream.
   absl::Status Accept() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -98,6 +105,7 @@ class IngestStream final
 
   grpc::CallbackServerContext* const context_;
   ingest::Ingestor* const ingestor_;
+  IngestLane* const lane_;
   StreamRegistry* const registry_;
   const uint64_t window_;
   const OnStored on_stored_;
@@ -110,6 +118,7 @@ class IngestStream final
   std::vector<v1::Piece> pieces_;
   // Whether what was refused last is still among them.
   bool may_hold_ = false;
+  size_t request_bytes_ = 0;
   v1::StreamTracesResponse response_;
   // Set by the first read.
   std::string project_;

@@ -165,9 +165,11 @@ class ExportCall {
 
 class OtlpService final : public collector::TraceService::CallbackService {
  public:
-  OtlpService(Ingestor* ingestor, const trace::TraceValidator* validator,
-              Projects* projects, WorkerPool* pool)
+  OtlpService(Ingestor* ingestor, IngestLane* lane,
+              const trace::TraceValidator* validator, Projects* projects,
+              WorkerPool* pool)
       : ingestor_(ingestor),
+        lane_(lane),
         validator_(validator),
         projects_(projects),
         pool_(pool) {}
@@ -178,18 +180,37 @@ class OtlpService final : public collector::TraceService::CallbackService {
       ExportTraceServiceResponse* response) override {
     return DeferredUnary<ExportTraceServiceResponse>::Start(
         context, response, [&](ExportCall::Reply reply) {
-          const auto header = context->client_metadata().find(kProjectHeader);
-          Take(*request,
-               header == context->client_metadata().end()
-                   ? absl::string_view()
-                   : absl::string_view(header->second.data(),
-                                       header->second.size()),
-               std::make_shared<ExportCall>(std::move(reply)));
+          const auto found = context->client_metadata().find(kProjectHeader);
+          const std::string header =
+              found == context->client_metadata().end()
+                  ? ""
+                  : std::string(found->second.data(), found->second.size());
+          const auto call = std::make_shared<ExportCall>(reply);
+          const size_t bytes = request->ByteSizeLong();
+          if (bytes <= IngestLane::kSmallBytes) {
+            return Take(*request, header, call);
+          }
+          // The request is gone where the call is cancelled meanwhile.
+          const auto taken =
+              std::make_shared<ExportTraceServiceRequest>(*request);
+          const absl::Status status = lane_->Run(
+              ProjectOf(*request, header), bytes,
+              [this, taken, header, call] { Take(*taken, header, call); });
+          if (!status.ok()) reply(status);
         });
   }
 
  private:
   using ExportPtr = std::shared_ptr<ExportCall>;
+
+  // Of its first spans; an export is rarely of several projects.
+  static std::string ProjectOf(const ExportTraceServiceRequest& request,
+                               absl::string_view header) {
+    if (request.resource_spans().empty()) return "";
+    const otlp::AttributeTable attributes(
+        request.resource_spans(0).resource().attributes());
+    return otlp::ProjectOf(header, attributes.view());
+  }
 
   void Take(const ExportTraceServiceRequest& request, absl::string_view header,
             const ExportPtr& call) {
@@ -271,6 +292,7 @@ class OtlpService final : public collector::TraceService::CallbackService {
   }
 
   Ingestor* const ingestor_;
+  IngestLane* const lane_;
   const trace::TraceValidator* const validator_;
   Projects* const projects_;
   WorkerPool* const pool_;
@@ -279,9 +301,11 @@ class OtlpService final : public collector::TraceService::CallbackService {
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeOtlpService(
-    Ingestor* ingestor, const trace::TraceValidator* validator,
-    Projects* projects, WorkerPool* pool) {
-  return std::make_unique<OtlpService>(ingestor, validator, projects, pool);
+    Ingestor* ingestor, IngestLane* lane,
+    const trace::TraceValidator* validator, Projects* projects,
+    WorkerPool* pool) {
+  return std::make_unique<OtlpService>(ingestor, lane, validator, projects,
+                                       pool);
 }
 
 }  // namespace faultline::server

@@ -5,6 +5,7 @@
 
 #include "lib/ingest/ingestor.h"
 #include "lib/trace/trace_validator.h"
+#include "server/ingest_lane.h"
 #include "server/projects.h"
 #include "server/worker_pool.h"
 
@@ -23,15 +24,16 @@ namespace faultline::server {
 // again: the answer is UNAVAILABLE, or RESOURCE_EXHAUSTED for a quota, both
 // with RetryInfo. What had been stored by then is known by its ids.
 //
-// Spans are mapped on gRPC's threads and answered by the log's committer;
-// nothing waits in between. Does not own what it is given; all of it must
-// outlive the service and the ingestor's last callback. Thread-safe, as gRPC
-// asks.
+// Spans are mapped on gRPC's threads, large exports on those of `lane`, and
+// answered by the log's committer; nothing waits in between. Does not own what
+// it is given; all of it must outlive the service and the ingestor's last
+// callback. Thread-safe, as gRPC asks.
 //
 // `projects`: opens a project, on `pool`, when a judgement of it is stored.
 std::unique_ptr<grpc::Service> MakeOtlpService(
-    ingest::Ingestor* ingestor, const trace::TraceValidator* validator,
-    Projects* projects, WorkerPool* pool);
+    ingest::Ingestor* ingestor, IngestLane* lane,
+    const trace::TraceValidator* validator, Projects* projects,
+    WorkerPool* pool);
 
 }  // namespace faultline::server
 

@@ -36,10 +36,11 @@ Response ToResponse(Ingestor::Result result) {
 class TraceIngestService final
     : public v1::TraceIngestService::CallbackService {
  public:
-  TraceIngestService(Ingestor* ingestor, Projects* projects,
+  TraceIngestService(Ingestor* ingestor, IngestLane* lane, Projects* projects,
                      StreamRegistry* registry, WorkerPool* pool,
                      uint64_t window)
       : ingestor_(ingestor),
+        lane_(lane),
         projects_(projects),
         registry_(registry),
         pool_(pool),
@@ -47,7 +48,7 @@ class TraceIngestService final
 
   grpc::ServerBidiReactor<v1::StreamTracesRequest, v1::StreamTracesResponse>*
   StreamTraces(CallbackServerContext* context) override {
-    return IngestStream::Start(context, ingestor_, registry_, window_,
+    return IngestStream::Start(context, ingestor_, lane_, registry_, window_,
                                [this](const std::string& project) {
                                  OpenSoon(project, projects_, pool_);
                                });
@@ -90,31 +91,39 @@ class TraceIngestService final
     using Deferred = DeferredUnary<Response>;
     return Deferred::Start(
         context, response, [&](typename Deferred::Reply reply) {
-          const absl::Status status = HandOver<Response>(
-              request.parent(), field, elements, method, reply);
+          const absl::Status status =
+              HandOver<Response>(request.parent(), request.ByteSizeLong(),
+                                 field, elements, method, reply);
           if (!status.ok()) reply(status);
         });
   }
 
   template <typename Response, typename Element>
   absl::Status HandOver(
-      const std::string& parent, absl::string_view field,
+      const std::string& parent, size_t bytes, absl::string_view field,
       const google::protobuf::RepeatedPtrField<Element>& elements,
       Method<Element> method,
       const typename DeferredUnary<Response>::Reply& reply) {
     FAULTLINE_RETURN_IF_ERROR(CheckCount(field, elements.size(), 1, kMaxBatch));
     FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
                                ParseProjectName("parent", parent));
-    return (ingestor_->*method)(
-        project, std::vector<Element>(elements.begin(), elements.end()),
-        [this, reply, project](absl::StatusOr<Ingestor::Result> result) {
-          if (!result.ok()) return reply(result.status());
-          if (result->stored > 0) OpenSoon(project, projects_, pool_);
-          reply(ToResponse<Response>(*std::move(result)));
-        });
+    // The request is gone where the call is cancelled meanwhile.
+    const auto taken = std::make_shared<std::vector<Element>>(elements.begin(),
+                                                              elements.end());
+    return lane_->Run(project, bytes, [this, reply, project, taken, method] {
+      const absl::Status status = (ingestor_->*method)(
+          project, std::move(*taken),
+          [this, reply, project](absl::StatusOr<Ingestor::Result> result) {
+            if (!result.ok()) return reply(result.status());
+            if (result->stored > 0) OpenSoon(project, projects_, pool_);
+            reply(ToResponse<Response>(*std::move(result)));
+          });
+      if (!status.ok()) reply(status);
+    });
   }
 
   Ingestor* const ingestor_;
+  IngestLane* const lane_;
   Projects* const projects_;
   StreamRegistry* const registry_;
   WorkerPool* const pool_;
@@ -123,13 +132,11 @@ class TraceIngestService final
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeTraceIngestService(Ingestor* ingestor,
-                                                      Projects* projects,
-                                                      StreamRegistry* registry,
-                                                      WorkerPool* pool,
-                                                      uint64_t window) {
-  return std::make_unique<TraceIngestService>(ingestor, projects, registry,
-                                              pool, window);
+std::unique_ptr<grpc::Service> MakeTraceIngestService(
+    Ingestor* ingestor, IngestLane* lane, Projects* projects,
+    StreamRegistry* registry, WorkerPool* pool, uint64_t window) {
+  return std::make_unique<TraceIngestService>(ingestor, lane, projects,
+                                              registry, pool, window);
 }
 
 void OpenSoon(const std::string& project, Projects* projects,

@@ -34,8 +34,10 @@ constexpr int64_t kRetryMilliseconds = 200;
 constexpr char kBytesFact[] = "bytes";
 constexpr char kFirstFact[] = "first";
 constexpr char kConfigFact[] = "config";
-// What a project may commit in one turn, while others wait.
-constexpr size_t kTurnBytes = 64 << 10;
+// What a project may commit in one turn, while others wait, and what is
+// committed at once for so long after several projects were seen.
+constexpr size_t kTurnBytes = 128 << 10;
+constexpr absl::Duration kSharedFor = absl::Seconds(1);
 // Runs that one commit removes.
 constexpr size_t kMaxRemovals = 128;
 
@@ -339,6 +341,8 @@ class StoreTraceLog : public TraceLog {
   absl::node_hash_map<std::string, Queue> queues_ ABSL_GUARDED_BY(mutex_);
   std::deque<Queue*> turns_ ABSL_GUARDED_BY(mutex_);  // those with calls
   size_t pending_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  const Queue* last_turn_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  absl::Duration shared_until_ ABSL_GUARDED_BY(mutex_) = absl::ZeroDuration();
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   // `last` and `bytes` are written by the committer alone.
   absl::btree_map<std::string, Extent> extents_ ABSL_GUARDED_BY(mutex_);
@@ -474,6 +478,15 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
     return stopping_ || !turns_.empty();
   };
   mutex_.Await(absl::Condition(&ready));
+  // A commit under way delays everybody: short ones, while there are several.
+  const absl::Duration now = clock_->SteadyNow();
+  if (turns_.size() > 1 || (!turns_.empty() && turns_.front() != last_turn_)) {
+    shared_until_ = now + kSharedFor;
+  }
+  if (!turns_.empty()) last_turn_ = turns_.front();
+  const size_t max_bytes = now < shared_until_
+                               ? std::min(kTurnBytes, options_.max_commit_bytes)
+                               : options_.max_commit_bytes;
   size_t records = 0;
   size_t bytes = 0;
   while (!turns_.empty()) {
@@ -487,8 +500,8 @@ std::vector<StoreTraceLog::Call> StoreTraceLog::NextGroup() {
     }
     records += next.size();
     bytes += next.bytes;
-    const bool full = records > options_.max_commit_records ||
-                      bytes > options_.max_commit_bytes;
+    const bool full =
+        records > options_.max_commit_records || bytes > max_bytes;
     const bool removes = next.removal != nullptr;
     if ((full || removes) && !group.empty()) break;
     queue->credit -= next.bytes;

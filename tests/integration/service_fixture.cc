@@ -126,7 +126,11 @@ void FakeLoop::Release() {
 }
 
 ServiceTest::ServiceTest(uint64_t window)
-    : store_(&memory_), observer_(&clock_), pool_(2, 64), maintenance_(1, 64) {
+    : store_(&memory_),
+      observer_(&clock_),
+      lane_(2, 64 << 20),
+      pool_(2, 64),
+      maintenance_(1, 64) {
   auto validator = trace::TraceValidator::Create(v1::TraceLimits());
   EXPECT_OK(validator);
   validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
@@ -153,9 +157,9 @@ ServiceTest::ServiceTest(uint64_t window)
   EXPECT_OK(ingestor_->Replay([](absl::string_view) { return nullptr; }));
 
   services_.push_back(server::MakeTraceIngestService(
-      ingestor_.get(), projects_.get(), &streams_, &pool_, window));
-  services_.push_back(server::MakeOtlpService(ingestor_.get(), validator_.get(),
-                                              projects_.get(), &pool_));
+      ingestor_.get(), &lane_, projects_.get(), &streams_, &pool_, window));
+  services_.push_back(server::MakeOtlpService(
+      ingestor_.get(), &lane_, validator_.get(), projects_.get(), &pool_));
   services_.push_back(server::MakePolicyService(board_.get(), ingestor_.get(),
                                                 projects_.get(), &streams_,
                                                 &pool_, &clock_));
@@ -197,6 +201,7 @@ ServiceTest::~ServiceTest() {
   for (const auto& [name, loop] : loops_) loop->Release();
   streams_.DrainAll();
   server_->Shutdown();
+  lane_.Stop();
   maintenance_.Stop();
   pool_.Stop();
   projects_->StopTicks();

@@ -21,6 +21,7 @@
 #include "lib/store/memory_store.h"
 #include "lib/trace/trace_log.h"
 #include "lib/trace/trace_validator.h"
+#include "server/ingest_lane.h"
 #include "server/projects.h"
 #include "server/retention_runner.h"
 #include "server/rpc_observer.h"
@@ -105,6 +106,7 @@ class ServiceTest : public ::testing::Test {
   std::unique_ptr<server::Projects> projects_;
   server::StreamRegistry streams_;
   server::RpcObserver observer_;
+  server::IngestLane lane_;
   server::WorkerPool pool_;
   server::WorkerPool maintenance_;
   std::unique_ptr<server::RetentionRunner> retention_;

@@ -1,0 +1,82 @@
+#include "server/ingest_lane.h"
+
+#include <glog/logging.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "server/grpc_status.h"
+
+namespace faultline::server {
+namespace {
+
+constexpr int kNiceness = 5;
+
+}  // namespace
+
+IngestLane::IngestLane(int threads, size_t max_bytes) : max_bytes_(max_bytes) {
+  for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
+}
+
+IngestLane::~IngestLane() { Stop(); }
+
+void IngestLane::Stop() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+absl::Status IngestLane::Run(absl::string_view project, size_t bytes,
+                             std::function<void()> work) {
+  if (bytes > kSmallBytes) {
+    absl::MutexLock lock(&mutex_);
+    Queue& queue = queues_[project];
+    if (bytes_ + queue.bytes >= max_bytes_) {
+      return OverloadedError(
+          "the server is behind with this project's batches");
+    }
+    if (!stopping_) {
+      if (queue.batches.empty()) turns_.push_back(&queue);
+      queue.batches.push_back({bytes, std::move(work)});
+      queue.bytes += bytes;
+      bytes_ += bytes;
+      return absl::OkStatus();
+    }
+  }
+  work();
+  return absl::OkStatus();
+}
+
+void IngestLane::Loop() {
+  // On Linux each thread has a niceness of its own.
+  errno = 0;
+  if (nice(kNiceness) == -1 && errno != 0) {
+    PLOG(WARNING) << "large batches have the priority of the rest";
+  }
+  const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return stopping_ || !turns_.empty();
+  };
+  while (true) {
+    Batch batch;
+    {
+      absl::MutexLock lock(&mutex_);
+      mutex_.Await(absl::Condition(&due));
+      if (turns_.empty()) return;
+      Queue* queue = turns_.front();
+      turns_.pop_front();
+      batch = std::move(queue->batches.front());
+      queue->batches.pop_front();
+      queue->bytes -= batch.bytes;
+      bytes_ -= batch.bytes;
+      if (!queue->batches.empty()) turns_.push_back(queue);
+    }
+    batch.work();
+  }
+}
+
+}  // namespace faultline::server
