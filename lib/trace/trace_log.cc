@@ -431,7 +431,12 @@ void StoreTraceLog::Enqueue(Call call) {
   queue.pending_bytes += call.bytes;
   pending_bytes_ += call.bytes;
   call.receive_time = clock_->Now();
-  if (queue.calls.empty()) turns_.push_back(&queue);
+  if (queue.calls.empty()) {
+    // One that sends now and then goes before those that always have more
+    // waiting; it may do so for one turn.
+    queue.credit = kTurnBytes;
+    turns_.push_front(&queue);
+  }
   queue.calls.push_back(std::move(call));
 }
 

@@ -302,13 +302,14 @@ TEST_F(AppTest, TicksRunByTheClockWhileThereIsNews) {
   config_.mutable_default_project()->mutable_tick_interval()->set_seconds(60);
   Start();
   Ingest({MakeTrace("a")});
-  // Two threads wait by the clock: the project's ticks and the keep-alives.
-  clock_.WaitForWaiters(2);
+  // Three threads wait by the clock: the project's ticks, the keep-alives and
+  // retention.
+  clock_.WaitForWaiters(3);
   clock_.Advance(absl::Seconds(61));
   while (Status().projects(0).last_tick() == 0) std::this_thread::yield();
-  clock_.WaitForWaiters(2);
+  clock_.WaitForWaiters(3);
   clock_.Advance(absl::Seconds(61));
-  clock_.WaitForWaiters(2);
+  clock_.WaitForWaiters(3);
   EXPECT_EQ(Status().projects(0).last_tick(), 1);
 }
 

@@ -552,9 +552,8 @@ TEST_F(TraceLogTest, CallsThatWaitTogetherShareOneCommit) {
   journal.WaitFor(7);
   EXPECT_THAT(journal.events(),
               ElementsAre("observed p 1:a", "done 1 1",  //
-                          "observed p 2:b 3:c", "observed q 1:a",
-                          "done 2 2 1 (duplicate)", "done 4 2 (duplicate) 3",
-                          "done 3 1"));
+                          "observed q 1:a", "observed p 2:b 3:c", "done 3 1",
+                          "done 2 2 1 (duplicate)", "done 4 2 (duplicate) 3"));
   EXPECT_EQ(store_.writes(), 2);
 }
 
@@ -623,10 +622,10 @@ TEST_F(TraceLogTest, AProjectDoesNotQueueBehindOneThatFloodsTheLog) {
   ASSERT_OK(log_->Append("p", Traces({"c"}), journal.Done("p2")));
   store_.ReleaseWrites();
   journal.WaitFor(9);
-  // One turn of the flood goes first; a project's own order stays.
+  // Who comes now and then goes first, and each project's own order stays.
   EXPECT_THAT(
       journal.events(),
-      ElementsAre("done a 1", "done b 2", "done p1 1 2", "done p2 3",
+      ElementsAre("done a 1", "done p1 1 2", "done p2 3", "done b 2",
                   "done c 3", "done d 4", "done e 5", "done f 6", "done g 7"));
 }
 
@@ -651,7 +650,7 @@ TEST_F(TraceLogTest, OnlyTheProjectThatFillsTheBufferIsRefused) {
   store_.ReleaseWrites();
   journal.WaitFor(3);
   EXPECT_THAT(journal.events(),
-              ElementsAre("done 1 1", "done 3 1", "done 5 1"));
+              ElementsAre("done 1 1", "done 5 1", "done 3 1"));
   EXPECT_THAT(MustAppend(Traces({"b"}), "flood"), ElementsAre(Fresh(2)));
 }
 
@@ -730,7 +729,7 @@ TEST_P(FailedCommitTest, FailsEveryCallOfTheCommitAndNoLaterOne) {
   store_.ReleaseWrites();
   journal.WaitFor(3);
   EXPECT_THAT(journal.events(),
-              ElementsAre("done 1 1", "done 2 failed", "done 3 failed"));
+              ElementsAre("done 1 1", "done 3 failed", "done 2 failed"));
   EXPECT_THAT(log_->Projects(), ElementsAre("p"));
   EXPECT_THAT(MustAppend(Traces({"b"}), "q"), ElementsAre(Fresh(1)));
 }
