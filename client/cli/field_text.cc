@@ -49,8 +49,10 @@ absl::Status SetEnums(Message* message, const FieldDescriptor& field,
 std::string FieldText(const Message& message, const FieldDescriptor& field) {
   const Reflection& reflection = *message.GetReflection();
   if (field.is_repeated()) {
+    const int size = reflection.FieldSize(message, &field);
     std::vector<std::string> words;
-    for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+    words.reserve(size);
+    for (int i = 0; i < size; ++i) {
       words.push_back(
           EnumWord(*field.enum_type(),
                    reflection.GetRepeatedEnumValue(message, &field, i)));

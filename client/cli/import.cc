@@ -80,7 +80,7 @@ absl::Status Import::Drain(uint64_t traces, uint64_t bytes,
   progress->Update(Share(total_bytes), settled);
   while (statistics.buffered_traces > traces ||
          statistics.buffered_bytes > bytes) {
-    const absl::Status flushed = client_->Flush(kLook);
+    absl::Status flushed = client_->Flush(kLook);
     if (!flushed.ok() && !absl::IsDeadlineExceeded(flushed)) return flushed;
     statistics = client_->statistics();
     progress->Update(Share(total_bytes), statistics.settled);

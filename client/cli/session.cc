@@ -69,7 +69,7 @@ void Session::SetDeadline(grpc::ClientContext* context,
 absl::Status Session::ToStatus(const grpc::Status& status,
                                const grpc::ClientContext& context) const {
   if (status.ok()) return absl::OkStatus();
-  const absl::Status result = sdk::ToStatus(status, context);
+  absl::Status result = sdk::ToStatus(status, context);
   if (absl::IsUnavailable(result) &&
       !base::GetErrorDetail(result).has_value()) {
     return absl::UnavailableError(absl::StrCat("no server at ", options_.server,

@@ -184,7 +184,7 @@ std::string Bytes(uint64_t bytes) {
   auto size = static_cast<double>(bytes);
   size_t unit = 0;
   for (; size >= 1024 && unit + 1 < kUnits.size(); ++unit) size /= 1024;
-  return absl::StrFormat(size < 10 && unit > 0 ? "%.1f %s" : "%.0f %s", size,
+  return absl::StrFormat("%.*f %s", size < 10 && unit > 0 ? 1 : 0, size,
                          kUnits[unit]);
 }
 

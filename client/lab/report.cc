@@ -125,6 +125,7 @@ std::string AddRows(const std::vector<Resource>& resources,
     }
   }
   std::vector<std::string> counts;
+  counts.reserve(others.size());
   for (const auto& [status, count] : others) {
     counts.push_back(absl::StrCat(count, " ", status));
   }

@@ -1,11 +1,11 @@
 #include "tests/bench/child_process.h"
 
-#include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include "absl/strings/numbers.h"
@@ -55,6 +55,7 @@ ChildProcess ChildProcess::Exec(const std::vector<std::string>& command) {
   return Fork([&](int ready) {
     dup2(ready, STDOUT_FILENO);
     std::vector<char*> arguments;
+    arguments.reserve(command.size() + 1);
     for (const std::string& word : command) {
       arguments.push_back(const_cast<char*>(word.c_str()));
     }

@@ -201,6 +201,7 @@ OtlpLoad ExportSpans(int port, absl::Duration length) {
   std::atomic<uint64_t> acknowledged{0};
   std::atomic<uint64_t> rejected{0};
   std::vector<std::thread> threads;
+  threads.reserve(kConnections);
   for (int c = 0; c < kConnections; ++c) {
     threads.emplace_back([&, c] {
       ExportOn(port, c, begin + length, &acknowledged, &rejected);

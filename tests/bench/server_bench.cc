@@ -4,12 +4,12 @@
 //   server_bench --faultlined PATH [--seconds N]
 
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -52,6 +52,7 @@ double PollRate(int port, absl::Duration length) {
   const absl::Duration begin = clock.SteadyNow();
   std::atomic<uint64_t> answered{0};
   std::vector<std::thread> threads;
+  threads.reserve(kStreams);
   for (int c = 0; c < kStreams; ++c) {
     threads.emplace_back([&, c] {
       const auto stub = v1::PolicyService::NewStub(Connect(port, c));

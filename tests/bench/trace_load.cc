@@ -184,6 +184,7 @@ LoadResult RunLoad(int port, const LoadOptions& options) {
   const int run = runs++;
   std::vector<LoadResult> results(options.streams);
   std::vector<std::thread> threads;
+  threads.reserve(options.streams);
   for (int s = 0; s < options.streams; ++s) {
     threads.emplace_back(
         [&, s] { results[s] = RunStream(port, run, s, options); });

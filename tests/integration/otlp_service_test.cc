@@ -254,6 +254,7 @@ TEST_F(OtlpServiceTest, IsAnsweredWhenAllOfItIsDurable) {
 TEST_F(OtlpServiceTest, ExportsMayBeConcurrent) {
   constexpr int kExports = 16;
   std::vector<std::thread> threads;
+  threads.reserve(kExports);
   for (int i = 0; i < kExports; ++i) {
     threads.emplace_back([this, i] {
       ExportTraceServiceRequest request;

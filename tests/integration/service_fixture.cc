@@ -34,6 +34,7 @@ v1::Trace MakeTrace(const std::string& id, const std::string& tool,
 
 std::vector<v1::Trace> MakeTraces(const std::string& prefix, int count) {
   std::vector<v1::Trace> traces;
+  traces.reserve(count);
   for (int i = 0; i < count; ++i) {
     traces.push_back(MakeTrace(absl::StrCat(prefix, i)));
   }

@@ -10,13 +10,20 @@
 #include "client/cli/cli.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/support/temp_dir.h"
 
 namespace faultline::cli {
 namespace {
 
-using testing::AllOf;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Of this run of the tests.
+const std::string& Directory() {
+  static const testing::TempDir directory;
+  return directory.path();
+}
 
 // Writes the script of a shell to a file; returns the path.
 std::string ScriptFile(const std::string& shell) {
@@ -28,8 +35,7 @@ std::string ScriptFile(const std::string& shell) {
                                            .clock = nullptr,
                                            .user = ""}),
             0);
-  const std::string path =
-      absl::StrCat(testing::TempDir(), "/faultlinectl.", shell);
+  const std::string path = absl::StrCat(Directory(), "/faultlinectl.", shell);
   std::ofstream(path) << out.str();
   return path;
 }
@@ -87,7 +93,7 @@ TEST(CompletionTest, FishOffersCommandsAndChoices) {
   if (!IsInstalled("fish")) GTEST_SKIP() << "fish is not installed";
   const std::string script = ScriptFile("fish");
   const auto offers = [&script](const std::string& line) {
-    return Output(absl::StrCat("HOME=", testing::TempDir(),
+    return Output(absl::StrCat("HOME=", Directory(),
                                " fish --no-config -c 'source ", script,
                                "; complete -C \"", line, "\"'"));
   };

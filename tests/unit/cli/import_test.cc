@@ -17,11 +17,12 @@
 #include "gtest/gtest.h"
 #include "lib/base/clock.h"
 #include "tests/fakes/fake_clock.h"
+#include "tests/support/temp_dir.h"
 
 namespace faultline::cli {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 // Stores trace ids in memory; refuses those that begin with `bad`.
 class FakeIngest : public v1::TraceIngestService::Service {
@@ -56,7 +57,7 @@ class FakeIngest : public v1::TraceIngestService::Service {
   std::set<std::string> stored_;
 };
 
-class ImportTest : public testing::Test {
+class ImportTest : public ::testing::Test {
  protected:
   ImportTest() {
     grpc::ServerBuilder builder;
@@ -69,9 +70,9 @@ class ImportTest : public testing::Test {
   }
 
   // A file of runs with these lines; returns its path.
-  static std::string File(const std::string& name,
-                          const std::vector<std::string>& lines) {
-    const std::string path = absl::StrCat(testing::TempDir(), "/", name);
+  std::string File(const std::string& name,
+                   const std::vector<std::string>& lines) {
+    const std::string path = absl::StrCat(directory_.path(), "/", name);
     std::ofstream file(path);
     for (const std::string& line : lines) file << line << "\n";
     return path;
@@ -102,6 +103,7 @@ class ImportTest : public testing::Test {
   FakeIngest service_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;
+  const testing::TempDir directory_;
   std::string out_;
   std::string err_;
 };

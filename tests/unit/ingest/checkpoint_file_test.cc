@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace faultline::ingest {
 namespace {
@@ -18,12 +19,6 @@ using ::testing::HasSubstr;
 
 class CheckpointFileTest : public ::testing::Test {
  protected:
-  CheckpointFileTest()
-      : path_(::testing::TempDir() + "/checkpoint_file_test/" +
-              ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::remove(path_);
-  }
-
   absl::Status Write(const std::string& body) {
     auto writer = CheckpointWriter::Create(path_);
     if (!writer.ok()) return writer.status();
@@ -57,7 +52,8 @@ class CheckpointFileTest : public ::testing::Test {
     std::ofstream(path_, std::ios::binary) << bytes;
   }
 
-  const std::string path_;
+  const testing::TempDir directory_;
+  const std::string path_ = directory_.path() + "/checkpoint";
 };
 
 TEST_F(CheckpointFileTest, WhatIsWrittenIsRead) {

@@ -18,6 +18,7 @@
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fault_store.h"
 #include "tests/support/status_matchers.h"
+#include "tests/support/temp_dir.h"
 
 namespace faultline::ingest {
 namespace {
@@ -54,12 +55,7 @@ v1::OutcomeRecord MakeOutcome(const std::string& id, v1::Outcome outcome) {
 
 class IngestorTest : public ::testing::Test {
  protected:
-  IngestorTest()
-      : faults_(&store_),
-        checkpoints_(
-            ::testing::TempDir() + "/ingestor_test/" +
-            ::testing::UnitTest::GetInstance()->current_test_info()->name()) {
-    std::filesystem::remove_all(checkpoints_);
+  IngestorTest() : faults_(&store_) {
     auto validator = trace::TraceValidator::Create(v1::TraceLimits());
     EXPECT_OK(validator);
     validator_ = std::make_unique<trace::TraceValidator>(*std::move(validator));
@@ -86,7 +82,7 @@ class IngestorTest : public ::testing::Test {
     Ingestor::Options options;
     options.index_batch = 3;  // so that a few traces are several batches
     options.max_backlog_bytes = backlog_bytes_;
-    options.checkpoint_directory = checkpoints_;
+    options.checkpoint_directory = checkpoints_.path();
     auto ingestor = Ingestor::Create(options, log_.get(), validator_.get(),
                                      Settings(), &clock_);
     ASSERT_OK(ingestor);
@@ -153,7 +149,7 @@ class IngestorTest : public ::testing::Test {
 
   store::MemoryStore store_;
   FaultStore faults_;
-  const std::string checkpoints_;
+  const testing::TempDir checkpoints_;
   size_t backlog_bytes_ = 64 << 20;
   fakes::FakeClock clock_;
   v1::ProjectConfig settings_;
@@ -469,7 +465,7 @@ class IndexingTest : public IngestorTest {
     return report;
   }
 
-  std::string CheckpointFile() const { return checkpoints_ + "/p.ckpt"; }
+  std::string CheckpointFile() const { return checkpoints_.path() + "/p.ckpt"; }
 };
 
 TEST_F(IndexingTest, WhatWaitsTooLongIsReadFromTheLog) {
@@ -547,7 +543,7 @@ TEST_F(IndexingTest, TheCheckpointOfAnotherLogIsNotTaken) {
   for (v1::LogRecord& record : records) record.mutable_config();
   ASSERT_OK(log->AppendAndWait("p", std::move(records)));
   Ingestor::Options options;
-  options.checkpoint_directory = checkpoints_;
+  options.checkpoint_directory = checkpoints_.path();
   ASSERT_OK_AND_ASSIGN(const auto ingestor,
                        Ingestor::Create(options, log.get(), validator_.get(),
                                         Settings(), &clock_));
