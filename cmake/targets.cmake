@@ -5,6 +5,10 @@ set(FAULTLINE_WARNINGS -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Woverloaded-vi
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 warns of overlapping copies inside std::string at -O3 (GCC bug 105651).
   list(APPEND FAULTLINE_WARNINGS -Wno-restrict)
+  # It does not see through what the sanitizers insert; the other presets warn.
+  if(FAULTLINE_SANITIZER)
+    list(APPEND FAULTLINE_WARNINGS -Wno-maybe-uninitialized)
+  endif()
 endif()
 
 # faultline_library(NAME SOURCES file... DEPS target... [PRIVATE_DEPS target...])
