@@ -3,20 +3,25 @@
 # module proxy) and a Python that has the OpenTelemetry SDK (PyPI). Idempotent.
 # Tests that need an absent tool are skipped and say so.
 #   install-dev-tools.sh                  installs them, and npm and Go where missing
+#   install-dev-tools.sh --collector      also an OpenTelemetry Collector, which
+#                                         takes minutes (Go module proxy, Go 1.25)
 #   install-dev-tools.sh --which TOOL     prints where TOOL (buf, grpcurl,
-#                                         otel-python) is; fails where it is not
+#                                         collector, otel-python) is; fails
+#                                         where it is not
 #   FAULTLINE_TOOLS   where they go; default: ~/.cache/faultline-tools
 set -euo pipefail
 
 buf_version=1.47.2
 grpcurl_version=v1.8.9 # the last that builds with Debian 12's Go 1.19
+# Its versions are in its go.mod and go.sum.
+collector_source=$(cd "$(dirname "$0")/.." && pwd)/tests/show/ingest/collector
 otel_packages=(
   opentelemetry-sdk==1.45.2 opentelemetry-exporter-otlp-proto-grpc==1.45.2
   openinference-instrumentation==0.1.72 openinference-semantic-conventions==0.1.42
 )
 tools=${FAULTLINE_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/faultline-tools}
 declare -A path=([buf]=$tools/node_modules/.bin/buf [grpcurl]=$tools/bin/grpcurl
-                 [otel-python]=$tools/bin/otel-python)
+                 [collector]=$tools/bin/collector [otel-python]=$tools/bin/otel-python)
 
 if [[ ${1:-} == --which ]]; then
   [[ -x ${path[$2]:-} ]] && echo "${path[$2]}" && exit
@@ -44,6 +49,11 @@ if [[ ! -x ${path[grpcurl]} ]]; then
   echo "install-dev-tools: grpcurl $grpcurl_version"
   { need go golang-go && GOBIN=$tools/bin go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@$grpcurl_version" 2>"$tools/grpcurl.log"; } ||
     { failed=1; echo "install-dev-tools: grpcurl could not be installed (see $tools/grpcurl.log)" >&2; }
+fi
+if [[ ${1:-} == --collector && ! -x ${path[collector]} ]]; then
+  echo "install-dev-tools: OpenTelemetry Collector $(sed -n 's/.*collector\/otelcol //p' "$collector_source/go.mod")"
+  { need go golang-go && (cd "$collector_source" && CGO_ENABLED=0 go build -p 1 -mod=readonly -trimpath -o "${path[collector]}" .) 2>"$tools/collector.log"; } ||
+    { failed=1; echo "install-dev-tools: the OpenTelemetry Collector could not be built (see $tools/collector.log)" >&2; }
 fi
 if [[ ! -x ${path[otel-python]} ]]; then
   echo "install-dev-tools: Python with ${otel_packages[*]}"

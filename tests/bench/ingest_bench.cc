@@ -6,6 +6,11 @@
 //   ingest_bench spans --faultlined PATH [--seconds N]
 // Or only loads a server:
 //   ingest_bench load --port N --traces N
+// Or any server of OTLP with spans; --pid: a server of this machine whose
+// processor time is told, --ids: where the acknowledged runs are written:
+//   ingest_bench export --server ADDRESS [--seconds N] [--pid N] [--ids FILE]
+// And counts spans of such runs that faultlined does not have:
+//   ingest_bench missing --server ADDRESS --ids FILE
 
 #include <unistd.h>
 
@@ -17,6 +22,7 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
@@ -183,6 +189,8 @@ int Throughput(const std::string& faultlined, int seconds,
   return full.acknowledged > 0 ? 0 : 1;
 }
 
+std::string LocalAddress(int port) { return absl::StrCat("127.0.0.1:", port); }
+
 int Spans(const std::string& faultlined, int seconds,
           const std::string& directory) {
   const std::string config = directory + "/config.textproto";
@@ -191,7 +199,7 @@ int Spans(const std::string& faultlined, int seconds,
   {
     const ChildProcess server = ChildProcess::Fork(
         [&](int ready) { RunBareServer(directory + "/bare", ready); });
-    bare = ExportSpans(server.port(), absl::Seconds(seconds) / 3);
+    bare = ExportSpans(LocalAddress(server.port()), absl::Seconds(seconds) / 3);
   }
   RemoveDirectory(directory + "/bare");
   std::printf("bare server            %8.0f spans/s of %lu bytes\n",
@@ -205,7 +213,8 @@ int Spans(const std::string& faultlined, int seconds,
   Admin admin(server.port());
   const double own_cpu = CpuSeconds(getpid());
   const double server_cpu = CpuSeconds(server.pid());
-  const OtlpLoad load = ExportSpans(server.port(), absl::Seconds(seconds));
+  const OtlpLoad load =
+      ExportSpans(LocalAddress(server.port()), absl::Seconds(seconds));
   const uint64_t runs = load.acknowledged / OtlpLoad::kSpansOfRun;
   const auto assembled = [&admin] {
     const v1::GetStatusResponse status = admin.Status();
@@ -214,12 +223,13 @@ int Spans(const std::string& faultlined, int seconds,
   const double micros = 1e6 / static_cast<double>(load.acknowledged);
   std::printf(
       "faultlined             %8.0f spans/s acknowledged in %d s, %.2f of the "
-      "bare server; %lu rejected\n"
+      "bare server; %lu rejected, %lu exports refused\n"
       "  CPU a span           %8.1f us of the server, %.1f us of the load\n"
       "  runs                 %8lu, of which %lu are whole at the end\n",
       load.spans_per_second, seconds,
       load.spans_per_second / bare.spans_per_second,
       static_cast<unsigned long>(load.rejected),
+      static_cast<unsigned long>(load.failures),
       (CpuSeconds(server.pid()) - server_cpu) * micros,
       (CpuSeconds(getpid()) - own_cpu) * micros,
       static_cast<unsigned long>(runs),
@@ -233,6 +243,52 @@ int Spans(const std::string& faultlined, int seconds,
   std::printf("figures %.0f %.2f\n", load.spans_per_second,
               load.spans_per_second / bare.spans_per_second);
   return load.rejected == 0 && load.acknowledged > 0 ? 0 : 1;
+}
+
+// Waits until the process has been idle for longer than the server waits for
+// late spans, so that all that it does with the spans is counted.
+void WaitUntilIdle(pid_t pid) {
+  constexpr absl::Duration kIdle = absl::Seconds(7);
+  constexpr double kIdleShare = 0.03;
+  const base::Clock& clock = *base::Clock::System();
+  absl::Duration since = clock.SteadyNow();
+  double cpu = CpuSeconds(pid);
+  WaitUntil([&] {
+    const absl::Duration now = clock.SteadyNow();
+    const double used = CpuSeconds(pid) - cpu;
+    if (used > kIdleShare * absl::ToDoubleSeconds(kIdle)) {
+      since = now;
+      cpu += used;
+    }
+    return now - since >= kIdle;
+  });
+}
+
+int Export(const std::string& server, int seconds, pid_t pid,
+           const std::string& ids) {
+  const double cpu = pid == 0 ? 0 : CpuSeconds(pid);
+  const OtlpLoad load = ExportSpans(server, absl::Seconds(seconds));
+  std::ofstream out(ids);
+  for (const std::string& run : load.runs) out << run << '\n';
+  if (pid != 0) WaitUntilIdle(pid);
+  const double spent = pid == 0 ? 0 : CpuSeconds(pid) - cpu;
+  std::printf("%.0f spans/s acknowledged, %lu rejected, %lu exports failed\n",
+              load.spans_per_second, static_cast<unsigned long>(load.rejected),
+              static_cast<unsigned long>(load.failures));
+  // For scripts: a second, microseconds a span, spans.
+  std::printf("figures %.0f %.1f %lu\n", load.spans_per_second,
+              1e6 * spent / static_cast<double>(load.acknowledged),
+              static_cast<unsigned long>(load.acknowledged));
+  return load.rejected == 0 && load.acknowledged > 0 ? 0 : 1;
+}
+
+int Missing(const std::string& server, const std::string& ids) {
+  std::ifstream in(ids);
+  std::vector<std::string> runs;
+  for (std::string run; in >> run;) runs.push_back(run);
+  std::printf("%lu\n",
+              static_cast<unsigned long>(CountMissingSpans(server, runs)));
+  return runs.empty() ? 1 : 0;
 }
 
 int Main(int argc, char** argv) {
@@ -251,7 +307,21 @@ int Main(int argc, char** argv) {
   CLI::App* load = cli.add_subcommand("load");
   load->add_option("--port", port)->required();
   load->add_option("--traces", options.traces)->required();
+  std::string server;
+  std::string ids;
+  pid_t pid = 0;
+  CLI::App* exported = cli.add_subcommand("export");
+  exported->add_option("--server", server)->required();
+  exported->add_option("--seconds", seconds)->check(CLI::Range(1, 3600));
+  exported->add_option("--pid", pid);
+  exported->add_option("--ids", ids);
+  CLI::App* missing = cli.add_subcommand("missing");
+  missing->add_option("--server", server)->required();
+  missing->add_option("--ids", ids)->required();
   CLI11_PARSE(cli, argc, argv);
+
+  if (*exported) return Export(server, seconds, pid, ids);
+  if (*missing) return Missing(server, ids);
 
   if (*throughput || *spans) {
     const std::string directory = MakeTemporaryDirectory();

@@ -2,17 +2,24 @@
 
 #include <unistd.h>
 
-#include <atomic>
-#include <cstdio>
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <iterator>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "faultline/v1/behavior_service.grpc.pb.h"
+#include "grpc/support/time.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/grpcpp.h"
 #include "lib/base/clock.h"
@@ -33,6 +40,10 @@ constexpr int kConnections = 8;
 constexpr int kRuns = 64;  // of one export
 constexpr int kSpans = OtlpLoad::kSpansOfRun;
 constexpr size_t kTraceIdBytes = 16;
+constexpr char kProject[] = "bench";
+// Of one export, as OpenTelemetry's exporters have it.
+constexpr absl::Duration kTimeout = absl::Seconds(10);
+constexpr absl::Duration kRetryDelay = absl::Milliseconds(100);
 
 void SetText(const std::string& key, const std::string& text, Span* span) {
   KeyValue& attribute = *span->add_attributes();
@@ -103,7 +114,7 @@ ExportTraceServiceRequest MakeRequest(int seed) {
   auto& resource = *request.add_resource_spans();
   KeyValue& service = *resource.mutable_resource()->add_attributes();
   service.set_key("service.name");
-  service.mutable_value()->set_string_value("bench");
+  service.mutable_value()->set_string_value(kProject);
   auto& scope = *resource.add_scope_spans();
   for (int run = 0; run < kRuns; ++run) {
     // The root is the last one to end, and so to come.
@@ -129,25 +140,28 @@ class Template {
   }
 
   // The export with runs that no other one has.
-  grpc::ByteBuffer Next(uint64_t connection) {
-    char id[kTraceIdBytes + 1];
+  grpc::ByteBuffer Next(int connection) {
+    for (int run = 0; run < kRuns; ++run) {
+      ids_[run] = absl::StrFormat("%04x%02x%08x%02x", getpid() & 0xffff,
+                                  connection, count_, run);
+    }
     for (const auto& [at, run] : places_) {
-      std::snprintf(id, sizeof(id), "%04x%02x%08x%02x",
-                    static_cast<unsigned>(getpid() & 0xffff),
-                    static_cast<unsigned>(connection),
-                    static_cast<unsigned>(count_), static_cast<unsigned>(run));
-      std::memcpy(&bytes_[at], id, kTraceIdBytes);
+      std::memcpy(&bytes_[at], ids_[run].data(), kTraceIdBytes);
     }
     ++count_;
     const grpc::Slice slice(bytes_);
     return grpc::ByteBuffer(&slice, 1);
   }
 
+  // Of the runs of the export that came last.
+  const std::array<std::string, kRuns>& ids() const { return ids_; }
+
   size_t size() const { return bytes_.size(); }
 
  private:
   std::string bytes_;
   std::vector<std::pair<size_t, int>> places_;
+  std::array<std::string, kRuns> ids_;
   uint32_t count_ = 0;
 };
 
@@ -164,58 +178,120 @@ int64_t Rejected(const grpc::ByteBuffer& bytes) {
   return response.partial_success().rejected_spans();
 }
 
-void ExportOn(int port, int connection, absl::Duration deadline,
-              std::atomic<uint64_t>* acknowledged,
-              std::atomic<uint64_t>* rejected) {
+std::shared_ptr<grpc::Channel> ConnectTo(const std::string& server,
+                                         int connection) {
   grpc::ChannelArguments arguments;
   arguments.SetInt("which", connection);  // a connection of its own
-  grpc::GenericStub stub(
-      grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", port),
-                                grpc::InsecureChannelCredentials(), arguments));
+  // A server that was killed is soon back.
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
+  return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
+                                   arguments);
+}
+
+// Waits without looking at anything.
+void Pause(absl::Duration length) {
+  absl::Mutex mutex;
+  absl::MutexLock lock(&mutex);
+  const bool never = false;
+  const base::Clock& clock = *base::Clock::System();
+  clock.AwaitWithDeadline(&mutex, absl::Condition(&never),
+                          clock.SteadyNow() + length);
+}
+
+// Spans rejected; -1: the export failed.
+int64_t Export(grpc::GenericStub* stub, const grpc::ByteBuffer& request) {
+  grpc::ByteBuffer response;
+  grpc::ClientContext call;
+  call.set_deadline(gpr_time_add(
+      gpr_now(GPR_CLOCK_MONOTONIC),
+      gpr_time_from_millis(absl::ToInt64Milliseconds(kTimeout), GPR_TIMESPAN)));
+  grpc::Status status;
+  absl::Notification answered;
+  stub->UnaryCall(&call, kMethod, {}, &request, &response, [&](grpc::Status s) {
+    status = std::move(s);
+    answered.Notify();
+  });
+  answered.WaitForNotification();
+  return status.ok() ? Rejected(response) : -1;
+}
+
+// What one connection came to: but for the rate.
+OtlpLoad ExportOn(const std::string& server, int connection,
+                  absl::Duration deadline) {
+  grpc::GenericStub stub(ConnectTo(server, connection));
   Template exports(connection);
+  OtlpLoad load;
+  grpc::ByteBuffer request = exports.Next(connection);
   while (base::Clock::System()->SteadyNow() < deadline) {
-    const grpc::ByteBuffer request = exports.Next(connection);
-    grpc::ByteBuffer response;
-    grpc::ClientContext call;
-    grpc::Status status;
-    absl::Notification answered;
-    stub.UnaryCall(&call, kMethod, {}, &request, &response,
-                   [&](grpc::Status s) {
-                     status = std::move(s);
-                     answered.Notify();
-                   });
-    answered.WaitForNotification();
-    if (!status.ok() || Rejected(response) < 0) {
-      std::fprintf(stderr, "export: %s\n", status.error_message().c_str());
-      return;
+    const int64_t rejected = Export(&stub, request);
+    if (rejected < 0) {
+      ++load.failures;
+      Pause(kRetryDelay);
+      continue;
     }
-    *acknowledged += kRuns * kSpans;
-    *rejected += static_cast<uint64_t>(Rejected(response));
+    load.acknowledged += kRuns * kSpans;
+    load.rejected += static_cast<uint64_t>(rejected);
+    for (const std::string& id : exports.ids()) {
+      load.runs.push_back(absl::BytesToHexString(id));
+    }
+    request = exports.Next(connection);
   }
+  return load;
 }
 
 }  // namespace
 
-OtlpLoad ExportSpans(int port, absl::Duration length) {
+OtlpLoad ExportSpans(const std::string& server, absl::Duration length) {
   const absl::Duration begin = base::Clock::System()->SteadyNow();
-  std::atomic<uint64_t> acknowledged{0};
-  std::atomic<uint64_t> rejected{0};
+  std::array<OtlpLoad, kConnections> loads;
   std::vector<std::thread> threads;
   threads.reserve(kConnections);
   for (int c = 0; c < kConnections; ++c) {
-    threads.emplace_back([&, c] {
-      ExportOn(port, c, begin + length, &acknowledged, &rejected);
-    });
+    threads.emplace_back(
+        [&, c] { loads[c] = ExportOn(server, c, begin + length); });
   }
   for (std::thread& thread : threads) thread.join();
-  OtlpLoad load;
-  load.acknowledged = acknowledged;
-  load.rejected = rejected;
-  load.span_bytes = Template(0).size() / (kRuns * kSpans);
-  load.spans_per_second =
-      static_cast<double>(acknowledged) /
-      absl::ToDoubleSeconds(base::Clock::System()->SteadyNow() - begin);
-  return load;
+  const absl::Duration taken = base::Clock::System()->SteadyNow() - begin;
+  OtlpLoad all;
+  for (OtlpLoad& load : loads) {
+    all.acknowledged += load.acknowledged;
+    all.rejected += load.rejected;
+    all.failures += load.failures;
+    all.runs.insert(all.runs.end(), std::make_move_iterator(load.runs.begin()),
+                    std::make_move_iterator(load.runs.end()));
+  }
+  all.span_bytes = Template(0).size() / (kRuns * kSpans);
+  all.spans_per_second =
+      static_cast<double>(all.acknowledged) / absl::ToDoubleSeconds(taken);
+  return all;
+}
+
+uint64_t CountMissingSpans(const std::string& server,
+                           const std::vector<std::string>& runs) {
+  const auto stub = v1::BehaviorService::NewStub(ConnectTo(server, 0));
+  uint64_t missing = 0;
+  for (const std::string& run : runs) {
+    v1::GetTraceRequest request;
+    request.set_name(absl::StrCat("projects/", kProject, "/traces/", run));
+    while (true) {
+      grpc::ClientContext call;
+      v1::GetTraceResponse response;
+      const grpc::Status status = stub->GetTrace(&call, request, &response);
+      if (status.ok()) {
+        // The root is the run itself, every other span a step.
+        const int steps = std::min(response.trace().steps_size(), kSpans - 1);
+        missing += kSpans - 1 - steps;
+        break;
+      }
+      if (status.error_code() == grpc::StatusCode::NOT_FOUND &&
+          !absl::StrContains(status.error_message(), "still open")) {
+        missing += kSpans;
+        break;
+      }
+      Pause(kRetryDelay);
+    }
+  }
+  return missing;
 }
 
 }  // namespace faultline::bench
