@@ -200,10 +200,8 @@ absl::StatusOr<std::string> Workspace::SelectRuns() {
   runs_ = input_.window->KnownRuns();
   discovery_.resize(runs_.size());
   for (size_t i = 0; i < runs_.size(); ++i) {
-    // The hash depends on the run alone: a run keeps its side for life.
     discovery_[i] =
-        base::ToUnitInterval(base::Hash64(runs_[i]->trace_id, 0x5eed)) <
-        input_.config.discovery_share();
+        OnDiscoverySide(runs_[i]->trace_id, input_.config.discovery_share());
     failures_ += runs_[i]->failed() ? 1 : 0;
     const auto row = static_cast<int32_t>(i);
     if (!discovery_[i]) {
@@ -753,6 +751,10 @@ absl::StatusOr<std::string> Workspace::CompilePolicy() {
 }
 
 }  // namespace
+
+bool OnDiscoverySide(absl::string_view trace_id, double discovery_share) {
+  return base::ToUnitInterval(base::Hash64(trace_id, 0x5eed)) < discovery_share;
+}
 
 absl::StatusOr<TickOutput> ComputeTick(const TickInput& input) {
   return Workspace(input).Compute();

@@ -49,6 +49,10 @@ struct TickOutput {
   std::vector<v1::TickStage> stages;  // with durations
 };
 
+// Whether clusters are discovered on a run; else it is held out and tests them.
+// Depends on the run alone: it keeps its side for life (METHODS 0.3).
+bool OnDiscoverySide(absl::string_view trace_id, double discovery_share);
+
 // One tick: embed, cluster, track identity, validate, diagnose, measure
 // effects, plan, compile. A pure function of its input but for the durations
 // of the stages: the same input gives the same state and policy with any

@@ -1,0 +1,98 @@
+#include "tests/bench/world_tick.h"
+
+#include <string>
+
+#include "absl/types/span.h"
+#include "lib/base/clock.h"
+#include "lib/base/status_macros.h"
+#include "lib/slowloop/project_config.h"
+
+namespace faultline::bench {
+
+WorldTicks::WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
+                       int threads)
+    : world_(options),
+      failures_(failures),
+      threads_(threads),
+      config_(*slowloop::ResolveConfig({}, {})) {
+  Advance();
+}
+
+void WorldTicks::Advance() {
+  slowloop::RunWindow::Capacity capacity;
+  capacity.failures = failures_;
+  capacity.successes = failures_;
+  window_ = std::make_unique<slowloop::RunWindow>(capacity);
+  truths_.clear();
+  first_sequence_ = next_sequence_;
+  for (uint64_t failures = 0; failures < failures_; ++next_sequence_) {
+    worlds::SimulatedRun run = world_.Draw(next_sequence_ - 1);
+    failures += run.truth.failed ? 1 : 0;
+    truths_.push_back(std::move(run.truth));
+    v1::LogRecord record;
+    record.set_sequence(next_sequence_);
+    *record.mutable_trace() = std::move(run.trace);
+    window_->Apply(record);
+  }
+}
+
+absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
+  const v1::TickState previous = state_;
+  const v1::Policy previous_policy = policy_;
+  slowloop::TickInput input;
+  input.project = "world";
+  input.tick = previous.tick().tick() + 1;
+  input.now = base::Clock::System()->Now();
+  input.watermark = next_sequence_ - 1;
+  input.window = window_.get();
+  input.config = config_;
+  input.previous = &previous;
+  input.previous_policy = &previous_policy;
+  input.read_trace = [this](uint64_t sequence) {
+    return world_.Draw(sequence - 1).trace;
+  };
+  input.threads = threads_;
+  input.clock = base::Clock::System();
+  FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output,
+                             slowloop::ComputeTick(input));
+  state_ = output.state;
+  policy_ = output.policy;
+  return output;
+}
+
+FailureMap WorldTicks::MapFailures(const embedding::Embedder& embedder) const {
+  FailureMap map;
+  const auto d = static_cast<size_t>(embedder.dimension());
+  map.dimension = embedder.dimension();
+  std::vector<const embedding::Run*> discovery;
+  std::vector<const embedding::Run*> failures;
+  std::vector<const embedding::Run*> successes;
+  for (const embedding::Run* run : window_->KnownRuns()) {
+    if (!slowloop::OnDiscoverySide(run->trace_id, config_.discovery_share())) {
+      continue;
+    }
+    if (run->failed()) {
+      map.failure_row.push_back(static_cast<int32_t>(discovery.size()));
+      map.truth.push_back(truth(run->sequence));
+      map.sequence.push_back(run->sequence);
+    }
+    map.pooled_failed.push_back(run->failed());
+    discovery.push_back(run);
+    (run->failed() ? failures : successes).push_back(run);
+  }
+  const embedding::ContrastWeights contrast =
+      embedding::ComputeContrast(failures, successes);
+  map.pooled.resize(discovery.size() * d);
+  map.vectors.resize(failures.size() * d);
+  for (size_t i = 0; i < discovery.size(); ++i) {
+    embedder.Embed(*discovery[i], embedding::Map::kBehavior, nullptr,
+                   absl::MakeSpan(map.pooled).subspan(i * d, d));
+  }
+  for (size_t i = 0; i < failures.size(); ++i) {
+    embedder.Embed(*failures[i], embedding::Map::kFailure, &contrast,
+                   absl::MakeSpan(map.vectors).subspan(i * d, d));
+  }
+  return map;
+}
+
+}  // namespace faultline::bench

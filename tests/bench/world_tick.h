@@ -1,0 +1,67 @@
+#ifndef FAULTLINE_TESTS_BENCH_WORLD_TICK_H_
+#define FAULTLINE_TESTS_BENCH_WORLD_TICK_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "faultline/v1/tick.pb.h"
+#include "lib/embedding/embedder.h"
+#include "lib/slowloop/run_window.h"
+#include "lib/slowloop/tick.h"
+#include "tests/worlds/world.h"
+
+namespace faultline::bench {
+
+// Failures of the discovery side, in the order in which a tick sees them.
+struct FailureMap {
+  int dimension = 0;
+  std::vector<float> vectors;        // n x d: E_f
+  std::vector<float> pooled;         // m x d: E_b of the discovery side
+  std::vector<bool> pooled_failed;   // m
+  std::vector<int32_t> failure_row;  // n: row in `pooled`
+  std::vector<worlds::Truth> truth;  // n
+  std::vector<uint64_t> sequence;    // n
+};
+
+// The slow loop over a world: windows of its runs that have none in common, and
+// the real tick over each. Not thread-safe.
+class WorldTicks {
+ public:
+  // A window holds `failures` failures and the latest successes before the last
+  // of them, as many at most.
+  WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
+             int threads);
+
+  // Goes on to the next window.
+  void Advance();
+
+  // A tick over the window. Returns its errors.
+  absl::StatusOr<slowloop::TickOutput> Tick();
+
+  // What the tick that gave `embedder` clustered in the behaviour view.
+  FailureMap MapFailures(const embedding::Embedder& embedder) const;
+
+  // What is known of a run of the window.
+  const worlds::Truth& truth(uint64_t sequence) const {
+    return truths_[sequence - first_sequence_];
+  }
+  const worlds::World& world() const { return world_; }
+
+ private:
+  const worlds::World world_;
+  const uint64_t failures_;
+  const int threads_;
+  const v1::ProjectConfig config_;
+  std::unique_ptr<slowloop::RunWindow> window_;
+  uint64_t next_sequence_ = 1;
+  uint64_t first_sequence_ = 1;  // of truths_
+  std::vector<worlds::Truth> truths_;
+  v1::TickState state_;
+  v1::Policy policy_;
+};
+
+}  // namespace faultline::bench
+
+#endif  // FAULTLINE_TESTS_BENCH_WORLD_TICK_H_
