@@ -180,7 +180,7 @@ absl::StatusOr<v1::BackupManifest> WriteBackup(
   *manifest.mutable_create_time() =
       google::protobuf::util::TimeUtil::NanosecondsToTimestamp(
           absl::ToUnixNanos(clock.Now()));
-  const absl::Status status = Copy(store, data_dir, directory, &manifest);
+  absl::Status status = Copy(store, data_dir, directory, &manifest);
   if (!status.ok()) {
     std::error_code ignored;
     fs::remove_all(directory, ignored);

@@ -75,7 +75,7 @@ absl::Status RetentionRunner::RunProject(const std::string& project) {
     absl::MutexLock lock(&mutex_);
     debt = std::exchange(debts_[project], Debt());
   }
-  const absl::Status status = Settle(project, &debt);
+  absl::Status status = Settle(project, &debt);
   absl::MutexLock lock(&mutex_);
   debts_[project].Add(debt);
   return status;

@@ -131,7 +131,7 @@ absl::StatusOr<v1::BackupManifest> RestoreBackup(const std::string& from,
   }
   FAULTLINE_ASSIGN_OR_RETURN(v1::BackupManifest manifest, ReadManifest(from));
   FAULTLINE_RETURN_IF_ERROR(CheckFiles(from, manifest));
-  const absl::Status copied = CopyFiles(from, data_dir, manifest);
+  absl::Status copied = CopyFiles(from, data_dir, manifest);
   if (!copied.ok()) {
     fs::remove_all(data_dir, error);
     return copied;

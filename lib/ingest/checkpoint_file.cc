@@ -80,7 +80,7 @@ absl::Status SyncDirectory(const std::string& directory) {
   const int descriptor = open(directory.c_str(), O_RDONLY | O_DIRECTORY);
   if (descriptor < 0) return SystemError("open", directory);
   const bool synced = fsync(descriptor) == 0;
-  const absl::Status status =
+  absl::Status status =
       synced ? absl::OkStatus() : SystemError("sync", directory);
   close(descriptor);
   return status;

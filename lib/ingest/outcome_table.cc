@@ -82,12 +82,13 @@ absl::Status OutcomeTable::Load(Source source, uint64_t last) {
     return source(
         absl::MakeSpan(reinterpret_cast<char*>(number), sizeof(*number)));
   };
-  const absl::Status malformed =
-      absl::DataLossError("saved outcomes are malformed");
+  const auto malformed = [] {
+    return absl::DataLossError("saved outcomes are malformed");
+  };
   *this = OutcomeTable();
   uint64_t size = 0;
   FAULTLINE_RETURN_IF_ERROR(get_number(&size));
-  if (size > last + 1) return malformed;
+  if (size > last + 1) return malformed();
   std::array<char, 4096> part;
   for (uint64_t sequence = 0; sequence < size;) {
     const auto bytes = absl::MakeSpan(part).subspan(
@@ -101,13 +102,13 @@ absl::Status OutcomeTable::Load(Source source, uint64_t last) {
   }
   uint64_t early = 0;
   FAULTLINE_RETURN_IF_ERROR(get_number(&early));
-  if (early > kMaxEarly) return malformed;
+  if (early > kMaxEarly) return malformed();
   for (; early > 0; --early) {
     uint64_t outcome = 0;
     uint64_t length = 0;
     FAULTLINE_RETURN_IF_ERROR(get_number(&outcome));
     FAULTLINE_RETURN_IF_ERROR(get_number(&length));
-    if (length > kMaxIdBytes || outcome > v1::Outcome_MAX) return malformed;
+    if (length > kMaxIdBytes || outcome > v1::Outcome_MAX) return malformed();
     std::string trace_id(length, '\0');
     FAULTLINE_RETURN_IF_ERROR(source(absl::MakeSpan(trace_id)));
     early_[trace_id] = static_cast<v1::Outcome>(outcome);
