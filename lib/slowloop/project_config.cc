@@ -12,10 +12,6 @@ namespace faultline::slowloop {
 namespace {
 
 using ::google::protobuf::Duration;
-using ::google::protobuf::operator*;
-using ::google::protobuf::operator<;
-using ::google::protobuf::operator>;
-using ::google::protobuf::operator==;
 using ::google::protobuf::util::TimeUtil;
 
 v1::ProjectConfig BuiltInDefaults() {

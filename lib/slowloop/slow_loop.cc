@@ -133,7 +133,8 @@ class SlowLoopImpl : public SlowLoop {
     const uint64_t last = dependencies_.log->LastSequence(project_);
     absl::Status config_status;
     FAULTLINE_RETURN_IF_ERROR(dependencies_.log->Scan(
-        project_, watermark_ + 1, last, [&](const v1::LogRecord& record) {
+        project_, watermark_ + 1, last,
+        [&](const v1::LogRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
           if (record.has_review()) {
             reviews_.emplace_back(record.sequence(), record.review());
           } else if (record.has_config()) {

@@ -1,10 +1,10 @@
 #include "lib/space/blas.h"
 
 #include <cblas.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
 
 #include "absl/strings/string_view.h"
 
