@@ -71,17 +71,19 @@ class AdminService final : public v1::AdminService::CallbackService {
                                   const v1::TriggerTickRequest* request,
                                   v1::TriggerTickResponse* response) override {
     using Deferred = DeferredUnary<v1::TriggerTickResponse>;
-    return Deferred::Start(context, response, [&](Deferred::Reply reply) {
-      const absl::StatusOr<std::string> project =
-          ParseProjectName("parent", request->parent());
-      if (!project.ok()) return reply(project.status());
-      projects_->TriggerTick(*project, [reply](absl::StatusOr<v1::Tick> tick) {
-        if (!tick.ok()) return reply(tick.status());
-        v1::TriggerTickResponse done;
-        *done.mutable_tick() = *std::move(tick);
-        reply(std::move(done));
-      });
-    });
+    return Deferred::Start(
+        context, response, [&](const Deferred::Reply& reply) {
+          const absl::StatusOr<std::string> project =
+              ParseProjectName("parent", request->parent());
+          if (!project.ok()) return reply(project.status());
+          projects_->TriggerTick(*project,
+                                 [reply](absl::StatusOr<v1::Tick> tick) {
+                                   if (!tick.ok()) return reply(tick.status());
+                                   v1::TriggerTickResponse done;
+                                   *done.mutable_tick() = *std::move(tick);
+                                   reply(std::move(done));
+                                 });
+        });
   }
 
   ServerUnaryReactor* ListTicks(CallbackServerContext* context,

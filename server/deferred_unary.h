@@ -51,8 +51,9 @@ class DeferredUnary final : public grpc::ServerUnaryReactor {
       if (completed_) return;
       completed_ = true;
     }
-    if (result.ok()) *response_ = *std::move(result);
-    Finish(ToGrpcStatus(result.status(), context_));
+    const absl::Status status = result.status();
+    if (status.ok()) *response_ = *std::move(result);
+    Finish(ToGrpcStatus(status, context_));
   }
 
   grpc::CallbackServerContext* const context_;
@@ -73,8 +74,9 @@ template <typename Response>
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
                                     Response* response,
                                     absl::StatusOr<Response> result) {
-  if (result.ok()) *response = *std::move(result);
-  return FinishNow(context, result.status());
+  const absl::Status status = result.status();
+  if (status.ok()) *response = *std::move(result);
+  return FinishNow(context, status);
 }
 
 // Answers with what `work` returns on a thread of `pool`; the request is
