@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -95,8 +94,9 @@ class BlockLists {
                   kBlockPoints * code_size_);
       block = std::move(own);
     } else {
-      // After whatever a copy that is gone has read.
-      std::atomic_thread_fence(std::memory_order_acquire);
+      // After whatever a copy that is gone has read: counting down orders what
+      // asking for the count does not.
+      std::shared_ptr<Block>(block).reset();
     }
     return *block;
   }
