@@ -10,7 +10,7 @@ packages=(
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev
   libabsl-dev libeigen3-dev libfaiss-dev libopenblas-dev libgoogle-glog-dev
   librocksdb-dev libssl-dev libxxhash-dev libcli11-dev nlohmann-json3-dev
-  libre2-dev libsmartcols-dev libjemalloc-dev libgtest-dev libgmock-dev libbenchmark-dev
+  libre2-dev zlib1g-dev libsmartcols-dev libjemalloc-dev libgtest-dev libgmock-dev libbenchmark-dev
   # Checks, and fuzzers.
   clang-format clang-tidy clang libfuzzer-14-dev libclang-rt-14-dev libomp-14-dev python3
 )
@@ -21,7 +21,7 @@ if [[ ${1:-} == --runtime ]]; then
   packages=(
     ca-certificates libabsl20220623 libgomp1 libgoogle-glog0v6 libgrpc++1.51 libgrpc29 libjemalloc2
     libopenblas0-pthread
-    libprotobuf32 libre2-9 librocksdb7.8 libsmartcols1 libssl3 libstdc++6 libxxhash0
+    libprotobuf32 libre2-9 librocksdb7.8 libsmartcols1 libssl3 libstdc++6 libxxhash0 zlib1g
   )
 fi
 

@@ -8,6 +8,7 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,7 @@
 #include "server/behavior_service.h"
 #include "server/cluster_service.h"
 #include "server/intervention_service.h"
+#include "server/message_inflater.h"
 #include "server/otlp_service.h"
 #include "server/policy_service.h"
 #include "server/trace_ingest_service.h"
@@ -30,6 +32,10 @@ constexpr int kWorkers = 2;
 constexpr int kLaneThreads = 2;
 constexpr size_t kMaxLaneBytes = 256 << 20;
 constexpr size_t kMaxQueuedCalls = 1024;
+// Memory of gRPC's own, in messages of the largest size: what is on its way in
+// cannot be refused before it is there. Beyond it gRPC ends calls, whichever.
+constexpr size_t kTransportMessages = 16;
+constexpr size_t kMinTransportBytes = 256 << 20;
 // Of one connection.
 constexpr int kMaxConcurrentStreams = 1024;
 constexpr int kKeepAliveMs = 60'000;
@@ -175,6 +181,11 @@ absl::Status App::Listen() {
                            grpc::InsecureServerCredentials(), &port_);
   builder.SetMaxReceiveMessageSize(
       static_cast<int>(config_.max_message_bytes()));
+  LimitInflation(config_.max_message_bytes());
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("faultlined")
+          .Resize(std::max(kMinTransportBytes,
+                           kTransportMessages * config_.max_message_bytes())));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS,
                              kMaxConcurrentStreams);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepAliveMs);

@@ -1,7 +1,7 @@
 // Clients that a server must bear, and a well-behaved one beside them.
 //   ingest_clients flood --server ADDRESS [--seconds N]
 //   ingest_clients quiet --server ADDRESS [--seconds N]
-//   ingest_clients readers --server ADDRESS [--seconds N]
+//   ingest_clients readers --server ADDRESS --pid N [--seconds N]
 // `quiet` prints its p99 last, in milliseconds, and fails where a call failed;
 // `readers` ends with 0 only where its claim holds.
 
@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@
 #include "faultline/v1/ingest_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "lib/base/clock.h"
+#include "tests/bench/large_messages.h"
 #include "tests/bench/synthetic_traces.h"
 
 namespace faultline::bench {
@@ -32,7 +34,6 @@ constexpr int kQuietBatch = 16;
 constexpr absl::Duration kQuietGap = absl::Milliseconds(20);
 constexpr int kFloodStreams = 8;
 constexpr int kFloodBatch = 64;
-constexpr size_t kLargestMessage = 64 << 20;
 
 const base::Clock& SteadyClock() { return *base::Clock::System(); }
 
@@ -254,110 +255,65 @@ class IdleStreams {
       streams_;
 };
 
-// A request of exactly `bytes`, of traces below every limit.
-v1::IngestTracesRequest MakeLargeRequest(size_t bytes,
-                                         const std::string& name) {
-  constexpr size_t kText = 60'000;
-  constexpr int kSteps = 16;
-  v1::IngestTracesRequest request;
-  request.set_parent("projects/large");
-  size_t size = request.ByteSizeLong();
-  while (size < bytes) {
-    v1::Trace& trace = *request.add_traces();
-    trace = MakeSyntheticTrace(0, 1);
-    trace.set_trace_id(absl::StrCat(name, request.traces_size()));
-    for (int i = 0; i < kSteps; ++i) {
-      v1::Step& step = *trace.add_steps();
-      step.set_kind(v1::Step::KIND_TOOL);
-      step.set_output(std::string(kText, 'x'));
-    }
-    size = request.ByteSizeLong();
+// The most memory that a process of this machine has had at once.
+uint64_t PeakBytes(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/status"));
+  uint64_t kibibytes = 0;
+  for (std::string word; file >> word;) {
+    if (word == "VmHWM:") file >> kibibytes;
   }
-  // Takes away from the texts of the last one what is too much.
-  v1::Trace& last = *request.mutable_traces()->rbegin();
-  for (v1::Step& step : *last.mutable_steps()) {
-    while (size > bytes && !step.output().empty()) {
-      const size_t cut = std::min(size - bytes, step.output().size());
-      step.mutable_output()->resize(step.output().size() - cut);
-      size = request.ByteSizeLong();
-    }
-  }
-  // Lengths are coded in one to three bytes: what is missing comes back.
-  while (size < bytes) {
-    last.mutable_session_id()->push_back('x');
-    size = request.ByteSizeLong();
-  }
-  return request;
+  return kibibytes << 10;
 }
 
-// Sends it; returns the status and, where it is OK, checks that all is stored.
-grpc::Status SendLarge(const std::string& server,
-                       const v1::IngestTracesRequest& request) {
-  const auto stub = v1::TraceIngestService::NewStub(Connect(server, 2));
-  grpc::ClientContext context;
-  v1::IngestTracesResponse response;
-  const grpc::Status status = stub->IngestTraces(&context, request, &response);
-  if (status.ok() &&
-      response.stored() != static_cast<uint64_t>(request.traces_size())) {
-    return grpc::Status(grpc::StatusCode::INTERNAL, "not all was stored");
-  }
-  return status;
-}
-
-int RunReaders(const std::string& server, absl::Duration length) {
+int RunReaders(const std::string& server, pid_t pid, absl::Duration length) {
   constexpr int kIdle = 1000;
   constexpr int kBad = 8;
-  constexpr double kMostMiB = 1024;
+  constexpr int kLarge = 8;
+  constexpr int kFlood = 64;
+  constexpr double kMostMiB = 3072;
   constexpr double kMostMs = 1000;
   RunQuietFor(server, "warm", absl::Seconds(1));
   const uint64_t before = ResidentBytes(server);
+  const auto growth = [&] {
+    return static_cast<double>(PeakBytes(pid) - before) / (1 << 20);
+  };
   std::atomic<bool> stop = false;
   Quiet quiet;
-  uint64_t peak = before;
   std::thread well_behaved(
       [&] { quiet = RunQuiet(server, "served", [&] { return !stop; }); });
-  std::thread watcher([&] {
-    while (!stop) {
-      peak = std::max(peak, ResidentBytes(server));
-      Pause(absl::Milliseconds(100));
-    }
-  });
   int open = 0;
-  grpc::Status at_limit, over_limit;
+  bool large = false;
   {
     const IdleStreams idle(server, kIdle);
     open = idle.open();
     std::vector<std::unique_ptr<BadReader>> bad;
+    bad.reserve(kBad);
     for (int i = 0; i < kBad; ++i) {
       bad.push_back(std::make_unique<BadReader>(
           server, i,
           i % 2 == 0 ? absl::InfiniteDuration() : absl::Milliseconds(200)));
     }
-    Pause(length / 2);
-    at_limit = SendLarge(server, MakeLargeRequest(kLargestMessage, "limit"));
-    over_limit =
-        SendLarge(server, MakeLargeRequest(kLargestMessage + 1, "over"));
-    Pause(length / 2);
+    Pause(length);
+    std::printf(
+        "idle streams open: %d of %d; streams that never read: %d, that read "
+        "slowly: %d\n  most memory above the start: %.0f MiB\n",
+        open, kIdle, kBad / 2, kBad - kBad / 2, growth());
+    large = CheckLimit(server);
+    std::printf("  most memory above the start: %.0f MiB\n", growth());
+    large = CheckBombs(server) && large;
+    std::printf("  most memory above the start: %.0f MiB\n", growth());
+    large = CheckConcurrent(server, kLarge) && large;
   }
   stop = true;
   well_behaved.join();
-  watcher.join();
-  const double growth = static_cast<double>(peak - before) / (1 << 20);
-  std::printf("idle streams open: %d of %d\n", open, kIdle);
-  std::printf("streams that never read: %d, that read slowly: %d\n", kBad / 2,
-              kBad - kBad / 2);
-  std::printf("message of 64 MiB: %s\n",
-              at_limit.ok() ? "stored" : at_limit.error_message().c_str());
-  std::printf("one byte more: code %d, %s\n", over_limit.error_code(),
-              over_limit.error_message().c_str());
   Print("well-behaved client", quiet);
-  std::printf("most memory above the start: %.0f MiB (claim: at most %.0f)\n",
-              growth, kMostMiB);
-  return open == kIdle && at_limit.ok() &&
-                 over_limit.error_code() ==
-                     grpc::StatusCode::RESOURCE_EXHAUSTED &&
-                 quiet.failures == 0 && quiet.Percentile(0.99) < kMostMs &&
-                 growth <= kMostMiB
+  std::printf("  most memory above the start: %.0f MiB\n", growth());
+  large = CheckFlood(server, kFlood) && large;
+  const double most = growth();
+  std::printf("most memory above the start: %.0f MiB of at most %.0f\n", most,
+              kMostMiB);
+  return open == kIdle && large && quiet.failures == 0 &&
+                 quiet.Percentile(0.99) < kMostMs && most <= kMostMiB
              ? 0
              : 1;
 }
@@ -376,11 +332,13 @@ int Main(int argc, char** argv) {
   CLI::App* readers = cli.add_subcommand(
       "readers", "Slow, absent and silent readers, and large messages");
   readers->fallthrough();
+  pid_t pid = 0;
+  readers->add_option("--pid", pid, "The server, on this machine")->required();
   CLI11_PARSE(cli, argc, argv);
   const absl::Duration length = absl::Seconds(seconds);
   if (flood->parsed()) return RunFlood(server, length);
   if (quiet->parsed()) return RunQuietAlone(server, length);
-  return RunReaders(server, length);
+  return RunReaders(server, pid, length);
 }
 
 }  // namespace

@@ -189,6 +189,21 @@ class AppTest : public ::testing::Test {
   std::unique_ptr<v1::AdminService::Stub> admin_;
 };
 
+TEST_F(AppTest, AMessageIsNotInflatedFarBeyondItsLimit) {
+  config_.set_max_message_bytes(64 << 10);
+  Start();
+  v1::IngestTracesRequest request;
+  request.set_parent(std::string(1 << 20, 'x'));
+  grpc::ClientContext call;
+  call.set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  v1::IngestTracesResponse response;
+  const grpc::Status status = ingest_->IngestTraces(&call, request, &response);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  // gRPC's own inflater would have come to 1048580 bytes.
+  EXPECT_THAT(status.error_message(), HasSubstr("(65537 vs. 65536)"));
+  EXPECT_EQ(Ingest({MakeTrace("t")}).stored(), 1u);
+}
+
 TEST_F(AppTest, ARunInPiecesSurvivesARestart) {
   Start();
   SendPiece(0, /*last=*/false);
