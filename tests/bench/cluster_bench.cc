@@ -268,6 +268,33 @@ absl::Status WriteNpy(const std::string& path, const char* type,
              : absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
+// What a run did, as words on one line: for those who start from raw runs.
+std::string StepWords(const v1::Trace& trace) {
+  std::string line;
+  for (const v1::Step& step : trace.steps()) {
+    absl::StrAppend(&line, line.empty() ? "" : " ",
+                    v1::Step::Kind_Name(step.kind()), ":", step.name());
+    for (const std::string* word :
+         {&step.error_type(), &step.error_message(), &step.output()}) {
+      if (!word->empty()) absl::StrAppend(&line, " ", *word);
+    }
+  }
+  return line;
+}
+
+absl::Status ExportRuns(const std::string& path, const FailureMap& map,
+                        const WorldTicks& ticks) {
+  std::ofstream file(path);
+  for (const uint64_t sequence : map.sequence) {
+    FAULTLINE_ASSIGN_OR_RETURN(const v1::Trace trace,
+                               ticks.ReadTrace(sequence));
+    file << StepWords(trace) << "\n";
+  }
+  return file.good()
+             ? absl::OkStatus()
+             : absl::UnavailableError(absl::StrCat("cannot write ", path));
+}
+
 absl::Status Export(const std::string& directory, const FailureMap& map,
                     const Labels& found) {
   const size_t n = map.truth.size();
@@ -308,6 +335,8 @@ absl::StatusOr<Figures> MeasureWorld(const Options& options) {
     if (!options.export_directory.empty()) {
       FAULTLINE_RETURN_IF_ERROR(
           Export(options.export_directory, map, found.label));
+      FAULTLINE_RETURN_IF_ERROR(
+          ExportRuns(options.export_directory + "/runs.txt", map, ticks));
     }
   }
   AddAcceptance(clusters, map.truth, modes, &figures);
@@ -446,7 +475,7 @@ int Main(int argc, char** argv) {
                "Do not cluster the behaviour view once more to score it");
   app.add_option("--json", options.json, "File for the figures");
   app.add_option("--export", options.export_directory,
-                 "Directory for vectors and labels as .npy")
+                 "Directory for vectors, labels and runs")
       ->check(CLI::ExistingDirectory);
   CLI11_PARSE(app, argc, argv);
   if (const absl::Status status = Run(options); !status.ok()) {

@@ -9,6 +9,30 @@
 
 namespace faultline::bench {
 
+TraceFile::TraceFile() : file_(std::tmpfile()) {}
+
+TraceFile::~TraceFile() {
+  if (file_) std::fclose(file_);
+}
+
+void TraceFile::Append(const v1::Trace& trace) {
+  const std::string bytes = trace.SerializeAsString();
+  if (file_) std::fwrite(bytes.data(), 1, bytes.size(), file_);
+  end_.push_back((end_.empty() ? 0 : end_.back()) + bytes.size());
+}
+
+absl::StatusOr<v1::Trace> TraceFile::Read(uint64_t i) const {
+  const uint64_t begin = i == 0 ? 0 : end_[i - 1];
+  std::string bytes(end_[i] - begin, '\0');
+  v1::Trace trace;
+  if (!file_ || fseeko(file_, static_cast<off_t>(begin), SEEK_SET) != 0 ||
+      std::fread(bytes.data(), 1, bytes.size(), file_) != bytes.size() ||
+      !trace.ParseFromString(bytes)) {
+    return absl::DataLossError("cannot read the temporary file of traces");
+  }
+  return trace;
+}
+
 WorldTicks::WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
                        int threads)
     : world_(options),
@@ -23,12 +47,14 @@ void WorldTicks::Advance() {
   capacity.failures = failures_;
   capacity.successes = failures_;
   window_ = std::make_unique<slowloop::RunWindow>(capacity);
+  traces_ = std::make_unique<TraceFile>();
   truths_.clear();
   first_sequence_ = next_sequence_;
   for (uint64_t failures = 0; failures < failures_; ++next_sequence_) {
     worlds::SimulatedRun run = world_.Draw(next_sequence_ - 1);
     failures += run.truth.failed ? 1 : 0;
     truths_.push_back(std::move(run.truth));
+    traces_->Append(run.trace);
     v1::LogRecord record;
     record.set_sequence(next_sequence_);
     *record.mutable_trace() = std::move(run.trace);
@@ -48,9 +74,7 @@ absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
   input.config = config_;
   input.previous = &previous;
   input.previous_policy = &previous_policy;
-  input.read_trace = [this](uint64_t sequence) {
-    return world_.Draw(sequence - 1).trace;
-  };
+  input.read_trace = [this](uint64_t sequence) { return ReadTrace(sequence); };
   input.threads = threads_;
   input.clock = base::Clock::System();
   FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output,

@@ -2,11 +2,13 @@
 #define FAULTLINE_TESTS_BENCH_WORLD_TICK_H_
 
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "faultline/v1/tick.pb.h"
+#include "faultline/v1/trace.pb.h"
 #include "lib/embedding/embedder.h"
 #include "lib/slowloop/run_window.h"
 #include "lib/slowloop/tick.h"
@@ -25,6 +27,24 @@ struct FailureMap {
   std::vector<uint64_t> sequence;    // n
 };
 
+// Traces in a temporary file, so that a tick reads them as it would from the
+// log: from disk, and parsed. Not thread-safe.
+class TraceFile {
+ public:
+  TraceFile();
+  ~TraceFile();
+  TraceFile(const TraceFile&) = delete;
+  TraceFile& operator=(const TraceFile&) = delete;
+
+  void Append(const v1::Trace& trace);
+  // The i-th trace. Returns DATA_LOSS where the disk was full.
+  absl::StatusOr<v1::Trace> Read(uint64_t i) const;
+
+ private:
+  std::FILE* const file_;
+  std::vector<uint64_t> end_;  // of each trace
+};
+
 // The slow loop over a world: windows of its runs that have none in common, and
 // the real tick over each. Not thread-safe.
 class WorldTicks {
@@ -39,6 +59,11 @@ class WorldTicks {
 
   // A tick over the window. Returns its errors.
   absl::StatusOr<slowloop::TickOutput> Tick();
+
+  // A run of the window. As TraceFile::Read.
+  absl::StatusOr<v1::Trace> ReadTrace(uint64_t sequence) const {
+    return traces_->Read(sequence - first_sequence_);
+  }
 
   // What the tick that gave `embedder` clustered in the behaviour view.
   FailureMap MapFailures(const embedding::Embedder& embedder) const;
@@ -55,8 +80,9 @@ class WorldTicks {
   const int threads_;
   const v1::ProjectConfig config_;
   std::unique_ptr<slowloop::RunWindow> window_;
+  std::unique_ptr<TraceFile> traces_;
   uint64_t next_sequence_ = 1;
-  uint64_t first_sequence_ = 1;  // of truths_
+  uint64_t first_sequence_ = 1;  // of truths_ and traces_
   std::vector<worlds::Truth> truths_;
   v1::TickState state_;
   v1::Policy policy_;
