@@ -25,11 +25,12 @@ constexpr double kWrongFix = 1;
 constexpr double kHarmfulFix = 2;
 constexpr double kHarmfulShare = 0.1;
 
-// Share of runs that a mode strikes inside its trigger. Those of scripts differ
-// in size.
+// Share of the runs in its trigger that a mode strikes, in chains.
 constexpr double kChainRate = 0.17;
+// Share of all runs that a mode strikes, in scripts: modes differ in size.
 constexpr double kScriptShare[] = {0.06, 0.05, 0.05, 0.04,
                                    0.04, 0.03, 0.03, 0.025};
+constexpr double kRareShare = 0.003;
 
 constexpr Variable kVariables[] = {Variable::kTaskType, Variable::kModel,
                                    Variable::kPrompt,   Variable::kMemory,
@@ -139,20 +140,23 @@ void World::PlantModes() {
   for (int m = 0; m < options_.modes; ++m) {
     PlantedMode& mode = modes_.emplace_back();
     mode.trigger = {cause(m)};
-    mode.rate = 0.01;
-    mode.trigger_rate = kChainRate;
+    // Share of all runs that the mode strikes.
+    double share = options_.kind == WorldKind::kRare ? kRareShare : 0;
     if (options_.style == WorldStyle::kScripts) {
       // Every other mode needs two causes.
       if (m % 2 == 1) mode.trigger.push_back(cause(m + 1));
-      mode.rate = 0.004;
-      mode.trigger_rate = kScriptShare[m % 8];
-      for (const Condition& condition : mode.trigger) {
-        mode.trigger_rate *= CountOf(sizes_, condition.variable);
-      }
+      if (share == 0) share = kScriptShare[m % 8];
     }
-    if (options_.kind == WorldKind::kRare) {
-      mode.rate = 0.0005;
-      mode.trigger_rate = 0.0125;
+    if (share == 0) {
+      mode.rate = 0.01;
+      mode.trigger_rate = kChainRate;
+      continue;
+    }
+    // Part of the events need no cause at all.
+    mode.rate = 0.4 * share;
+    mode.trigger_rate = 0.6 * share;
+    for (const Condition& condition : mode.trigger) {
+      mode.trigger_rate *= CountOf(sizes_, condition.variable);
     }
   }
   if (options_.kind == WorldKind::kNewMode && !modes_.empty()) {
