@@ -55,9 +55,10 @@ struct Options {
 struct FoundCluster {
   std::string id;
   bool accepted = false;
-  int mode = -1;     // of most of its members; -1: of none
-  double share = 0;  // of its members that are of this mode
-  double f1 = 0;     // with this mode
+  bool behavior = false;  // found in the behaviour view
+  int mode = -1;          // of most of its members; -1: of none
+  double share = 0;       // of its members that are of this mode
+  double f1 = 0;          // with this mode
 };
 
 double PeakMegabytes() {
@@ -166,6 +167,8 @@ std::vector<FoundCluster> ReadClusters(const v1::TickState& state,
     FoundCluster& value = found.emplace_back();
     value.id = cluster.cluster_id();
     value.accepted = cluster.status() == v1::Cluster::STATUS_STABLE;
+    value.behavior = std::count(cluster.views().begin(), cluster.views().end(),
+                                v1::VIEW_BEHAVIOR) > 0;
     const auto& sequences = members.at(value.id)->sequences();
     std::map<int, double> count;
     for (const uint64_t sequence : sequences) {
@@ -190,10 +193,12 @@ void AddAcceptance(const std::vector<FoundCluster>& clusters,
   }
   std::vector<bool> recalled(modes);
   double accepted = 0;
+  double behavior = 0;
   double mixed = 0;
   for (const FoundCluster& cluster : clusters) {
     if (!cluster.accepted) continue;
     ++accepted;
+    behavior += cluster.behavior ? 1 : 0;
     // Most members are of no mode, or of several.
     mixed += cluster.share <= 0.5 ? 1 : 0;
     if (cluster.f1 > 0.5) recalled[cluster.mode] = true;
@@ -202,6 +207,7 @@ void AddAcceptance(const std::vector<FoundCluster>& clusters,
       static_cast<double>(std::count(struck.begin(), struck.end(), true));
   figures->emplace_back("clusters", clusters.size());
   figures->emplace_back("accepted", accepted);
+  figures->emplace_back("accepted_behavior", behavior);
   figures->emplace_back("accepted_mixed", mixed);
   figures->emplace_back(
       "accepted_recall",

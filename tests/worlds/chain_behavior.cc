@@ -109,6 +109,7 @@ ChainBehavior::ChainBehavior(uint64_t seed, int modes) {
   for (int t = 0; t < kTaskTypes; ++t) chains_.push_back(MakeChain(&dice));
   const auto tilt = [&](const std::vector<uint32_t>& factors) {
     std::vector<uint32_t> of_tool;
+    of_tool.reserve(kTools);
     for (int t = 0; t < kTools; ++t) of_tool.push_back(dice.Pick(factors));
     return of_tool;
   };
@@ -144,6 +145,7 @@ ChainBehavior::Chain ChainBehavior::MakeChain(Dice* dice) const {
   const std::vector<uint32_t> affinity = {0, 1, 1, 2, 4, 8};
   const auto weights = [&] {
     std::vector<uint32_t> row;
+    row.reserve(kToolsOfType);
     for (int t = 0; t < kToolsOfType; ++t) row.push_back(dice->Pick(affinity));
     row[dice->Below(kToolsOfType)] += 8;
     return row;

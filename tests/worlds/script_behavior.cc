@@ -98,6 +98,7 @@ ScriptBehavior::ScriptBehavior(uint64_t seed, int modes) {
   Dice dice(seed, 2000);
   for (int type = 0; type < kTaskTypes; ++type) {
     std::vector<int> script;
+    script.reserve(kStages);
     for (int s = 0; s < kStages; ++s) {
       script.push_back(dice.Between(0, kServices * kMethods - 1));
     }
