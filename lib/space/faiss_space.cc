@@ -375,7 +375,9 @@ class InvertedFileBackend final : public Backend {
       backend = std::make_unique<InvertedFileBackend>(options, lists, capacity);
     }));
     if (code_size != backend->lists_.code_size()) return Malformed("code size");
-    if (trained != 0 && trained != 2 * backend->d()) {
+    // What FAISS keeps of training: bounds of each dimension, for bytes only.
+    const bool bounds = options.quantization == Quantization::kInt8;
+    if (trained != (bounds ? 2 * backend->d() : 0)) {
       return Malformed("quantiser");
     }
     std::vector<float> centroids(lists * backend->d());

@@ -20,7 +20,6 @@
 #include <array>
 #include <cstdint>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -194,7 +193,7 @@ void CheckSpace(const VectorSpace::Options& options, const VectorSpace& space) {
 void LoadBody(Quantization quantization, absl::string_view body) {
   const auto source = [&body](absl::Span<char> bytes) -> absl::Status {
     if (bytes.size() > body.size()) return absl::DataLossError("too short");
-    std::memcpy(bytes.data(), body.data(), bytes.size());
+    body.copy(bytes.data(), bytes.size());
     body.remove_prefix(bytes.size());
     return absl::OkStatus();
   };
