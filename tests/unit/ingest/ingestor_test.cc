@@ -628,6 +628,66 @@ TEST_F(IngestorTest, AnOutcomeMayComeBeforeTheRunIsWhole) {
               ElementsAre("run"));
 }
 
+// Everything that goes on goes on: timers and quotas look at steady time, and
+// the order of records is that of their sequences.
+TEST_F(IngestorTest, AWallClockThatJumpsBackLosesAndStallsNothing) {
+  ASSERT_OK(Replay());
+  settings_.mutable_quota()->set_records_per_second(1);  // so, 10 at once
+  ASSERT_OK(Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  ASSERT_OK(Stage({MakePiece("idle", 0, "x"), MakePiece("marked", 0, "x")}));
+  const absl::Time before = clock_.Now();
+  clock_.SetWallTime(before - absl::Hours(5));
+
+  // Known is known, new is new, and what was open closes when it is due.
+  ASSERT_OK_AND_ASSIGN(const auto again,
+                       Ingest({MakeTrace("a", "x"), MakeTrace("c", "x")}));
+  EXPECT_EQ(again.duplicates, 1);
+  EXPECT_EQ(again.durable_sequence, 3);
+  ASSERT_OK(Judge({MakeOutcome("a", v1::OUTCOME_FAIL)}));
+  ASSERT_OK_AND_ASSIGN(const auto staged,
+                       Stage({MakePiece("marked", 0, "x"),
+                              MakePiece("marked", 1, "x", /*last=*/true)}));
+  EXPECT_EQ(staged.duplicates, 1);
+  EXPECT_THAT(Ingest({MakeTrace("d", "x"), MakeTrace("e", "x")}),
+              StatusIs(absl::StatusCode::kResourceExhausted, _));
+  clock_.Advance(absl::Seconds(60));
+  ingestor_->WaitUntilAssembled();
+  ASSERT_OK(Ingest({MakeTrace("d", "x"), MakeTrace("e", "x")}));
+
+  // The same after a start, with the clock still behind.
+  Open();
+  ASSERT_OK(Replay());
+  ingestor_->WaitUntilAssembled();
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 20),
+              ::testing::UnorderedElementsAre("a", "b", "c", "d", "e", "idle",
+                                              "marked"));
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 20, v1::OUTCOME_FAIL),
+              ElementsAre("a"));
+  std::vector<uint64_t> sequences;
+  std::vector<std::string> ids;
+  ASSERT_OK(log_->Scan("p", 1, log_->LastSequence("p"),
+                       [&](const v1::LogRecord& record) {
+                         sequences.push_back(record.sequence());
+                         ids.push_back(record.trace().trace_id());
+                         return true;
+                       }));
+  EXPECT_THAT(sequences, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_THAT(ids, ElementsAre("a", "b", "c", "", "marked", "idle", "d", "e"));
+  // Amending ends when it would have: the start made them quiet once more.
+  for (const int seconds : {5, 600}) {
+    clock_.Advance(absl::Seconds(seconds));
+    ingestor_->WaitUntilAssembled();
+  }
+  EXPECT_EQ(ingestor_->GetCounters("p").assembly.amendable, 0);
+  ASSERT_OK_AND_ASSIGN(const auto pieces, log_->ReadPieces("p", "idle"));
+  EXPECT_THAT(pieces, IsEmpty());
+  // Removed is removed, whatever time it was received at.
+  ASSERT_OK(log_->Delete("p", {1, 3}, v1::DELETION_REASON_AGE));
+  clock_.SetWallTime(before + absl::Hours(5));
+  EXPECT_THAT(Similar(MakeTrace("q", "x"), 20),
+              ::testing::UnorderedElementsAre("b", "d", "e", "idle", "marked"));
+}
+
 TEST_F(IngestorTest, RefusesABadPieceAloneAndSaysWhy) {
   v1::Piece bad = MakePiece("run", 0, "x");
   bad.mutable_part()->mutable_steps(0)->clear_kind();
