@@ -63,9 +63,10 @@ space::Quantization QuantizationOf(const v1::ServerConfig& config) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<App>> App::Create(const v1::ServerConfig& config,
-                                                 const base::Clock* clock) {
+                                                 const base::Clock* clock,
+                                                 bool accept_data_loss) {
   std::unique_ptr<App> app(new App(config, clock));
-  FAULTLINE_RETURN_IF_ERROR(app->OpenStorage());
+  FAULTLINE_RETURN_IF_ERROR(app->OpenStorage(accept_data_loss));
   FAULTLINE_RETURN_IF_ERROR(app->OpenProjects());
   FAULTLINE_RETURN_IF_ERROR(app->Listen());
   return app;
@@ -81,10 +82,17 @@ std::string App::address() const {
   return absl::StrCat(listen.substr(0, listen.rfind(':')), ":", port_);
 }
 
-absl::Status App::OpenStorage() {
-  FAULTLINE_ASSIGN_OR_RETURN(
-      store_, store::RocksStore::Open(store::RocksStore::Options(),
-                                      config_.data_dir()));
+absl::Status App::OpenStorage(bool accept_data_loss) {
+  store::RocksStore::Options options;
+  options.accept_loss = accept_data_loss;
+  auto store = store::RocksStore::Open(options, config_.data_dir());
+  if (absl::IsDataLoss(store.status())) {
+    return absl::DataLossError(absl::StrCat(
+        store.status().message(),
+        ". Restore a backup (faultlinectl restore); where it is only the "
+        "write-ahead log, --accept_data_loss goes on without what is lost"));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(store_, std::move(store));
   FAULTLINE_ASSIGN_OR_RETURN(
       log_, trace::TraceLog::Create(trace::TraceLog::Options(), store_.get(),
                                     clock_));

@@ -48,8 +48,11 @@ class App {
  public:
   // `config` is complete (CompleteServerConfig). Returns what the parts
   // return; UNAVAILABLE where the address cannot be listened on.
+  // `accept_data_loss`: goes on with what is there where the end of the
+  // write-ahead log is damaged.
   static absl::StatusOr<std::unique_ptr<App>> Create(
-      const v1::ServerConfig& config, const base::Clock* clock);
+      const v1::ServerConfig& config, const base::Clock* clock,
+      bool accept_data_loss = false);
   ~App();
 
   App(const App&) = delete;
@@ -66,7 +69,7 @@ class App {
  private:
   App(const v1::ServerConfig& config, const base::Clock* clock);
 
-  absl::Status OpenStorage();
+  absl::Status OpenStorage(bool accept_data_loss);
   absl::Status OpenProjects();
   absl::Status Listen();
 

@@ -42,7 +42,8 @@ int Run(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
 
   const sigset_t signals = BlockStopSignals();
-  auto app = App::Create(wanted.config, base::Clock::System());
+  auto app = App::Create(wanted.config, base::Clock::System(),
+                         wanted.accept_data_loss);
   if (!app.ok()) return Fail(app.status());
   if (absl::Status status = (*app)->Start(); !status.ok()) return Fail(status);
   if (!wanted.port_file.empty()) {

@@ -173,6 +173,9 @@ absl::StatusOr<std::optional<ServerOptions>> ParseServerOptions(
                  "Directory of the store, over data_dir; made where absent");
   cli.add_flag("--insecure", insecure,
                "Allow an address other than loopback without encryption");
+  cli.add_flag("--accept_data_loss", options.accept_data_loss,
+               "Start without what is lost where the end of the write-ahead "
+               "log is damaged; for one start");
   cli.add_option("--port_file", options.port_file,
                  "File to write the listening port to");
   cli.add_option("--log_level", level, "Least level that is logged")

@@ -18,6 +18,9 @@ struct ServerOptions {
   // File that gets the listening port as a decimal number once the server
   // accepts calls; empty: none.
   std::string port_file;
+  // Start without what is lost, where the end of the write-ahead log is
+  // damaged.
+  bool accept_data_loss = false;
   // Least level that is logged: a severity of glog, 0 (info) to 2 (error).
   int min_log_level = 0;
   // Verbosity of level info.

@@ -70,7 +70,8 @@ class KeyValueStore {
       Family family, const std::vector<std::string>& keys) const = 0;
 
   // Applies `batch` atomically. With `sync`, it is durable on return.
-  // RESOURCE_EXHAUSTED where the disk is full.
+  // UNAVAILABLE, with a delay, where the disk is full; writes go on when it is
+  // not any more.
   virtual absl::Status Write(const WriteBatch& batch, bool sync) = 0;
 
   // Calls `visit` for each key in [begin, end) in ascending order, on one

@@ -4,16 +4,26 @@
 #include <array>
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/strip.h"
+#include "lib/base/error_detail.h"
+#include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
+#include "lib/store/synced_mark.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/convenience.h"
 #include "rocksdb/db.h"
 #include "rocksdb/filter_policy.h"
+#include "rocksdb/listener.h"
 #include "rocksdb/options.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
@@ -23,6 +33,7 @@
 namespace faultline::store {
 
 struct RocksStore::Database {
+  std::unique_ptr<SyncedMark> mark;  // the listener of `db` uses it
   std::unique_ptr<rocksdb::DB> db;
   rocksdb::ColumnFamilyHandle* default_family = nullptr;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount> families{};
@@ -36,6 +47,12 @@ struct RocksStore::Database {
 
 namespace {
 
+constexpr char kMarkFile[] = "SYNCED";
+constexpr char kManifest[] = "MANIFEST-";
+// It is read whole at each flush.
+constexpr uint64_t kMaxManifestBytes = 4 << 20;
+constexpr int64_t kFullDiskSeconds = 5;
+
 rocksdb::Slice ToSlice(absl::string_view bytes) {
   return rocksdb::Slice(bytes.data(), bytes.size());
 }
@@ -44,14 +61,28 @@ absl::string_view ToView(const rocksdb::Slice& slice) {
   return absl::string_view(slice.data(), slice.size());
 }
 
+absl::Status DiskFull(const rocksdb::Status& status) {
+  v1::ErrorDetail detail = base::MakeErrorDetail(
+      v1::ErrorDetail::REASON_OVERLOADED, "", status.ToString(),
+      "the disk of the data directory is full and nothing more is stored; make "
+      "room there, and it goes on by itself");
+  (*detail.mutable_metadata())["cause"] = "disk_full";
+  detail.mutable_retry_delay()->set_seconds(kFullDiskSeconds);
+  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+}
+
 absl::Status ToStatus(const rocksdb::Status& status,
                       absl::string_view what_for) {
   if (status.ok()) return absl::OkStatus();
   const std::string message =
       absl::StrCat("store: ", what_for, ": ", status.ToString());
   if (status.IsNotFound()) return absl::NotFoundError(message);
-  if (status.IsCorruption()) return absl::DataLossError(message);
-  if (status.IsNoSpace()) return absl::ResourceExhaustedError(message);
+  // A file that is missing was lost, too.
+  if (status.IsCorruption() || status.IsPathNotFound()) {
+    return absl::DataLossError(absl::StrCat(
+        message, "; a file of the store is damaged, restore a backup"));
+  }
+  if (status.IsNoSpace()) return DiskFull(status);
   return absl::InternalError(message);
 }
 
@@ -119,8 +150,14 @@ rocksdb::DBOptions DatabaseOptions(const RocksStore::Options& options) {
       std::make_shared<rocksdb::WriteBufferManager>(options.write_buffer_bytes);
   // A family that is rarely written must not keep every old log file alive.
   database.max_total_wal_size = 2 * options.write_buffer_bytes;
+  // A write that a crash cut off is no error to RocksDB: SyncedMark tells
+  // whether it was one that had been synced. Older files it knows itself.
   database.wal_recovery_mode =
-      rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+      options.accept_loss
+          ? rocksdb::WALRecoveryMode::kPointInTimeRecovery
+          : rocksdb::WALRecoveryMode::kTolerateCorruptedTailRecords;
+  database.track_and_verify_wals_in_manifest = !options.accept_loss;
+  database.max_manifest_file_size = kMaxManifestBytes;
   database.max_open_files = 512;
   database.max_background_jobs = 2;
   // Smooths the writing of table files, which would else delay a log sync.
@@ -129,6 +166,114 @@ rocksdb::DBOptions DatabaseOptions(const RocksStore::Options& options) {
   database.max_log_file_size = 16 << 20;
   return database;
 }
+
+absl::Status Damaged(const std::string& file, absl::string_view how) {
+  return absl::DataLossError(absl::StrCat("store: ", file, ": ", how));
+}
+
+// xxh64 of the first bytes of a file; nothing where it is shorter.
+std::optional<uint64_t> DigestOf(const std::string& file, uint64_t bytes) {
+  std::ifstream in(file, std::ios::binary);
+  std::string text(bytes, '\0');
+  if (!in.read(text.data(), static_cast<std::streamsize>(bytes))) {
+    return std::nullopt;
+  }
+  return base::Hash64(text);
+}
+
+// Files of a store, beside CURRENT, that hold what was written.
+std::vector<std::string> DataFiles(const std::string& path,
+                                   absl::string_view extension) {
+  std::vector<std::string> files;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(path, error)) {
+    if (entry.path().extension().string() == extension) {
+      files.push_back(entry.path().string());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+// What RocksDB does not see before it opens: that the list of its files is not
+// the one that it wrote. It would take the files that are missing in it for
+// left-overs, and remove them.
+absl::Status CheckManifest(const std::string& path,
+                           const std::optional<SyncedMark::State>& mark) {
+  const std::string current = absl::StrCat(path, "/CURRENT");
+  std::ifstream file(current, std::ios::binary);
+  if (!file) {
+    // A kill during the very first start leaves nothing else.
+    const bool fresh = !mark.has_value() && DataFiles(path, ".sst").empty() &&
+                       DataFiles(path, ".log").empty();
+    return fresh ? absl::OkStatus()
+                 : Damaged(current, "is missing, and the store is not empty");
+  }
+  std::string text;
+  std::getline(file, text);
+  const bool ends = !file.eof();
+  absl::string_view digits = text;
+  uint64_t number = 0;
+  if (!ends || !absl::ConsumePrefix(&digits, kManifest) ||
+      !absl::SimpleAtoi(digits, &number)) {
+    return Damaged(current, "does not name a manifest");
+  }
+  const std::string manifest = absl::StrCat(path, "/", text);
+  if (!std::filesystem::exists(manifest)) {
+    return Damaged(current,
+                   absl::StrCat("names ", manifest, ", which is not there"));
+  }
+  if (!mark.has_value() || number > mark->manifest) return absl::OkStatus();
+  if (number < mark->manifest) {
+    return Damaged(current,
+                   absl::StrCat("names ", manifest, ", which was replaced"));
+  }
+  if (DigestOf(manifest, mark->manifest_bytes) == mark->manifest_digest) {
+    return absl::OkStatus();
+  }
+  return Damaged(manifest, "is not what was written");
+}
+
+// Tells the mark what the manifest has come to.
+void MarkManifest(rocksdb::DB* db, SyncedMark* mark) {
+  std::vector<std::string> files;
+  uint64_t bytes = 0;
+  if (!db->GetLiveFiles(files, &bytes, /*flush_memtable=*/false).ok()) return;
+  for (const std::string& file : files) {
+    absl::string_view digits = file;
+    uint64_t number = 0;
+    if (!absl::ConsumePrefix(&digits, absl::StrCat("/", kManifest)) ||
+        !absl::SimpleAtoi(digits, &number)) {
+      continue;
+    }
+    const auto digest = DigestOf(absl::StrCat(db->GetName(), file), bytes);
+    if (digest.has_value()) mark->SetManifest(number, bytes, *digest);
+  }
+}
+
+// Called when the manifest has changed, on RocksDB's threads.
+class ManifestListener : public rocksdb::EventListener {
+ public:
+  // From now on; not during the opening.
+  void Begin(SyncedMark* mark) { mark_ = mark; }
+
+  void OnFlushCompleted(rocksdb::DB* db,
+                        const rocksdb::FlushJobInfo&) override {
+    Tell(db);
+  }
+  void OnCompactionCompleted(rocksdb::DB* db,
+                             const rocksdb::CompactionJobInfo&) override {
+    Tell(db);
+  }
+
+ private:
+  void Tell(rocksdb::DB* db) {
+    SyncedMark* mark = mark_;
+    if (mark != nullptr) MarkManifest(db, mark);
+  }
+
+  std::atomic<SyncedMark*> mark_ = nullptr;
+};
 
 }  // namespace
 
@@ -161,20 +306,50 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
     descriptors.emplace_back(std::string(FamilyName(family)),
                              FamilyOptions(family, options, cache));
   }
+  const std::string mark_file = absl::StrCat(path, "/", kMarkFile);
+  FAULTLINE_ASSIGN_OR_RETURN(const auto mark, SyncedMark::Read(mark_file));
+  FAULTLINE_RETURN_IF_ERROR(CheckManifest(path, mark));
+  const std::string logs = absl::StrJoin(DataFiles(path, ".log"), ", ");
+  const auto listener = std::make_shared<ManifestListener>();
+  rocksdb::DBOptions database_options = DatabaseOptions(options);
+  database_options.listeners.push_back(listener);
+
   rocksdb::DB* db = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;
-  const rocksdb::Status status = rocksdb::DB::Open(
-      DatabaseOptions(options), path, descriptors, &handles, &db);
+  const rocksdb::Status status =
+      rocksdb::DB::Open(database_options, path, descriptors, &handles, &db);
   if (status.IsInvalidArgument()) {
     return absl::FailedPreconditionError(
         absl::StrCat("store: ", path, ": ", status.ToString()));
+  }
+  if (status.IsCorruption() && !absl::StrContains(status.ToString(), path)) {
+    // RocksDB names every other file.
+    return Damaged(logs, absl::StrCat("the write-ahead log is damaged: ",
+                                      status.ToString()));
   }
   FAULTLINE_RETURN_IF_ERROR(ToStatus(status, path));
   auto database = std::make_unique<Database>();
   database->db.reset(db);
   database->default_family = handles[0];
   std::copy(handles.begin() + 1, handles.end(), database->families.begin());
-  return std::unique_ptr<RocksStore>(new RocksStore(std::move(database)));
+  std::unique_ptr<RocksStore> store(new RocksStore(std::move(database)));
+
+  const uint64_t sequence = db->GetLatestSequenceNumber();
+  if (mark.has_value() && sequence < mark->sequence && !options.accept_loss) {
+    return Damaged(
+        logs.empty() ? absl::StrCat(path, "/*.log") : logs,
+        absl::StrCat("the write-ahead log ends too early: it was cut, or its "
+                     "end is damaged; ",
+                     mark->sequence - sequence,
+                     " changes that were acknowledged are not in it"));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(store->database_->mark,
+                             SyncedMark::Open(mark_file));
+  // What was in the write-ahead log is in tables now, which are synced.
+  store->database_->mark->SetSequence(sequence);
+  MarkManifest(db, store->database_->mark.get());
+  listener->Begin(store->database_->mark.get());
+  return store;
 }
 
 absl::StatusOr<std::string> RocksStore::Get(Family family,
@@ -226,8 +401,15 @@ absl::Status RocksStore::Write(const WriteBatch& batch, bool sync) {
   }
   rocksdb::WriteOptions write_options;
   write_options.sync = sync;
+  // This write comes after what is there already: at least so far.
+  const uint64_t sequence =
+      database_->db->GetLatestSequenceNumber() + writes.Count();
   const rocksdb::Status status = database_->db->Write(write_options, &writes);
-  if (!status.ok()) database_->stopped = true;
+  if (!status.ok()) {
+    database_->stopped = true;
+  } else if (sync) {
+    database_->mark->SetSequence(sequence);
+  }
   return ToStatus(status, "write");
 }
 

@@ -14,9 +14,10 @@ namespace faultline::store {
 // directory while it is open. Thread-safe.
 //
 // A write is in the write-ahead log when Write returns, and on the disk where
-// `sync` was set. After a crash, a record that is damaged anywhere but at the
-// very end of that log is reported, never skipped: what was synced is there or
-// Open fails.
+// `sync` was set. What was synced is there after a crash, or Open fails: a
+// write that was cut off at the end of the write-ahead log is dropped only
+// where it was never synced, which SyncedMark knows; all other damage is
+// reported.
 class RocksStore : public KeyValueStore {
  public:
   struct Options {
@@ -24,11 +25,15 @@ class RocksStore : public KeyValueStore {
     size_t cache_bytes = 128 << 20;
     // Memory for writes that are not yet in a table file, in all.
     size_t write_buffer_bytes = 128 << 20;
+    // Opens without what is lost where the write-ahead log is damaged: writes
+    // up to the damage are there, later ones are not.
+    bool accept_loss = false;
   };
 
-  // Opens the store in directory `path`, which is made where absent. DATA_LOSS
-  // where it is damaged, FAILED_PRECONDITION where a newer release wrote it,
-  // INTERNAL where it cannot be read or another process has it open.
+  // Opens the store in directory `path`, which is made where absent. DATA_LOSS,
+  // naming the file, where it is damaged, FAILED_PRECONDITION where a newer
+  // release wrote it, INTERNAL where it cannot be read or another process has
+  // it open.
   static absl::StatusOr<std::unique_ptr<RocksStore>> Open(
       const Options& options, const std::string& path);
 

@@ -4,9 +4,12 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/random.h"
 #include "tests/support/status_matchers.h"
@@ -69,6 +72,19 @@ class RocksStoreTest : public ::testing::Test {
       }
     }
     return found;
+  }
+
+  static void Cut(const std::filesystem::path& file, uint64_t bytes) {
+    std::filesystem::resize_file(file,
+                                 std::filesystem::file_size(file) - bytes);
+  }
+
+  static void Flip(const std::string& path, uint64_t at, int bits) {
+    std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(static_cast<std::streamoff>(at));
+    const int byte = file.get();
+    file.seekp(static_cast<std::streamoff>(at));
+    file.put(static_cast<char>(byte ^ bits));
   }
 
   const testing::TempDir directory_;
@@ -142,15 +158,144 @@ TEST_F(RocksStoreTest, AWriteCutShortAtTheEndIsDroppedAndTheRestKept) {
   const std::string copy = directory_.path() + "/copy";
   ASSERT_OK_AND_ASSIGN(const auto store, Open());
   Put(store.get(), "whole", "value");
-  Put(store.get(), "cut", std::string(1000, 'x'));
+  WriteBatch unsynced;
+  unsynced.Put(Family::kLog, "cut", std::string(1000, 'x'));
+  ASSERT_OK(store->Write(unsynced, /*sync=*/false));
   CopyWhileOpen(copy);
-  const std::filesystem::path log = LogFile(copy);
-  std::filesystem::resize_file(log, std::filesystem::file_size(log) - 10);
+  Cut(LogFile(copy), 10);
   ASSERT_OK_AND_ASSIGN(const auto reopened,
                        RocksStore::Open(RocksStore::Options(), copy));
   EXPECT_OK(reopened->Get(Family::kLog, "whole"));
   EXPECT_THAT(reopened->Get(Family::kLog, "cut"),
               testing::StatusIs(absl::StatusCode::kNotFound, _));
+}
+
+TEST_F(RocksStoreTest, ASyncedWriteThatIsCutOffIsReportedUntilItIsAccepted) {
+  ASSERT_OK_AND_ASSIGN(const auto store, Open());
+  Put(store.get(), "whole", "value");
+  Put(store.get(), "cut", std::string(1000, 'x'));
+  const uint64_t size = std::filesystem::file_size(LogFile(path_));
+  // In the middle, at the end of a record, and all of it.
+  for (const uint64_t bytes : {uint64_t{10}, uint64_t{1030}, size}) {
+    const std::string copy = absl::StrCat(directory_.path(), "/copy", bytes);
+    CopyWhileOpen(copy);
+    const std::filesystem::path log = LogFile(copy);
+    Cut(log, bytes);
+    for (int start = 0; start < 2; ++start) {
+      EXPECT_THAT(
+          RocksStore::Open(RocksStore::Options(), copy),
+          testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr(".log")));
+    }
+    RocksStore::Options options;
+    options.accept_loss = true;
+    ASSERT_OK_AND_ASSIGN(const auto accepted, RocksStore::Open(options, copy));
+    EXPECT_THAT(accepted->Get(Family::kLog, "cut"),
+                testing::StatusIs(absl::StatusCode::kNotFound, _));
+  }
+}
+
+TEST_F(RocksStoreTest, AnOlderLogFileThatIsCutIsReported) {
+  const std::string copy = directory_.path() + "/copy";
+  ASSERT_OK_AND_ASSIGN(
+      const auto store,
+      RocksStore::Open(
+          {.cache_bytes = 1 << 20, .write_buffer_bytes = 256 << 10}, path_));
+  // The settings stay in the first file when the log's table is written.
+  WriteBatch settings;
+  settings.Put(Family::kMeta, "key", "value");
+  ASSERT_OK(store->Write(settings, /*sync=*/true));
+  const std::filesystem::path first = LogFile(path_);
+  for (int i = 0; i < 200; ++i) {
+    Put(store.get(), absl::StrCat("key", i), std::string(1000, 'x'));
+    if (LogFile(path_) != first) break;
+  }
+  ASSERT_TRUE(std::filesystem::exists(first));
+  ASSERT_NE(LogFile(path_), first);
+  CopyWhileOpen(copy);
+  ASSERT_OK(RocksStore::Open(RocksStore::Options(), copy));
+  std::filesystem::remove_all(copy);
+  CopyWhileOpen(copy);
+  std::filesystem::resize_file(copy + "/" + first.filename().string(), 0);
+  EXPECT_THAT(RocksStore::Open(RocksStore::Options(), copy),
+              testing::StatusIs(absl::StatusCode::kDataLoss,
+                                HasSubstr(first.filename().string())));
+}
+
+TEST_F(RocksStoreTest, AFlippedBitInAnyFileIsHarmlessOrNamed) {
+  const std::map<std::string, std::string> values = {
+      {"log", std::string(1000, 'y')}, {"table", std::string(1000, 'x')}};
+  {
+    ASSERT_OK_AND_ASSIGN(const auto store, Open());
+    Put(store.get(), "table", values.at("table"));
+    ASSERT_OK(store->Compact(Family::kLog, "", ""));
+    Put(store.get(), "log", values.at("log"));
+    CopyWhileOpen(directory_.path() + "/good");
+  }
+  const std::string copy = directory_.path() + "/copy";
+  base::Random random(1);
+  std::vector<std::string> files;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(directory_.path() + "/good")) {
+    if (entry.file_size() > 0) {
+      files.push_back(entry.path().filename().string());
+    }
+  }
+  std::sort(files.begin(), files.end());
+  for (const std::string& name : files) {
+    for (int round = 0; round < 8; ++round) {
+      std::filesystem::remove_all(copy);
+      std::filesystem::copy(directory_.path() + "/good", copy);
+      const std::string file = copy + "/" + name;
+      const uint64_t size = std::filesystem::file_size(file);
+      // Half of them at the ends, where the headers are.
+      const uint64_t edge = std::min<uint64_t>(size, 64);
+      const uint64_t at = round % 4 == 0   ? random.Below(edge)
+                          : round % 4 == 1 ? size - 1 - random.Below(edge)
+                                           : random.Below(size);
+      Flip(file, at, 1 << random.Below(8));
+      const auto store = RocksStore::Open(RocksStore::Options(), copy);
+      for (const auto& [key, value] : values) {
+        const absl::StatusOr<std::string> got =
+            store.ok() ? (*store)->Get(Family::kLog, key) : store.status();
+        if (got.ok()) {
+          EXPECT_EQ(*got, value) << name << " at " << at;
+          continue;
+        }
+        EXPECT_THAT(got, testing::StatusIs(absl::StatusCode::kDataLoss,
+                                           HasSubstr(copy)))
+            << name << " at " << at << " of " << size;
+      }
+    }
+  }
+}
+
+TEST_F(RocksStoreTest, AManifestThatLostItsEndIsNamed) {
+  const std::string copy = directory_.path() + "/copy";
+  ASSERT_OK_AND_ASSIGN(const auto store, Open());
+  Put(store.get(), "table", std::string(1000, 'x'));
+  ASSERT_OK(store->Compact(Family::kLog, "", ""));
+  Put(store.get(), "log", std::string(1000, 'y'));
+  CopyWhileOpen(copy);
+  std::string manifest;
+  for (const auto& entry : std::filesystem::directory_iterator(copy)) {
+    const std::string name = entry.path().filename().string();
+    if (absl::StartsWith(name, "MANIFEST-")) manifest = entry.path().string();
+  }
+  Cut(manifest, 20);
+  EXPECT_THAT(
+      RocksStore::Open(RocksStore::Options(), copy),
+      testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr(manifest)));
+}
+
+TEST_F(RocksStoreTest, AStoreWithoutCurrentIsNotTakenForANewOne) {
+  const std::string copy = directory_.path() + "/copy";
+  ASSERT_OK_AND_ASSIGN(const auto store, Open());
+  Put(store.get(), "key", "value");
+  CopyWhileOpen(copy);
+  std::filesystem::remove(copy + "/CURRENT");
+  EXPECT_THAT(
+      RocksStore::Open(RocksStore::Options(), copy),
+      testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr("CURRENT")));
 }
 
 TEST_F(RocksStoreTest, ADamagedRecordBeforeTheEndIsReported) {
