@@ -1,5 +1,6 @@
 #include "tests/bench/child_process.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,8 +15,39 @@
 namespace faultline::bench {
 namespace {
 
-// Reads lines until one ends in a port. Leaves the descriptor open, so that
-// the child can go on writing.
+// Starts `serve` in a process whose standard output can be read.
+struct Started {
+  pid_t pid;
+  int output;
+};
+Started Start(const std::function<void(int ready)>& serve) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) abort();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    close(ends[0]);
+    serve(ends[1]);
+    _exit(0);
+  }
+  close(ends[1]);
+  return {pid, ends[0]};
+}
+
+Started StartProgram(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
+  for (const std::string& word : command) {
+    arguments.push_back(const_cast<char*>(word.c_str()));
+  }
+  arguments.push_back(nullptr);
+  return Start([&arguments](int ready) {
+    dup2(ready, STDOUT_FILENO);
+    execv(arguments[0], arguments.data());
+    std::perror(arguments[0]);
+  });
+}
+
+// Reads lines until one ends in a port; 0: none does.
 int ReadPort(int from) {
   std::string line;
   char c = 0;
@@ -32,6 +64,12 @@ int ReadPort(int from) {
     }
     line.clear();
   }
+  return 0;
+}
+
+int PortOrExit(int from) {
+  const int port = ReadPort(from);
+  if (port != 0) return port;
   std::fprintf(stderr, "child_process: the server did not come up\n");
   exit(1);
 }
@@ -39,35 +77,29 @@ int ReadPort(int from) {
 }  // namespace
 
 ChildProcess ChildProcess::Fork(const std::function<void(int ready)>& serve) {
-  int ends[2];
-  if (pipe(ends) != 0) abort();
-  const pid_t pid = fork();
-  if (pid == 0) {
-    close(ends[0]);
-    serve(ends[1]);
-    _exit(0);
-  }
-  close(ends[1]);
-  return ChildProcess(pid, ReadPort(ends[0]));
+  const Started started = Start(serve);
+  return {started.pid, started.output, PortOrExit(started.output)};
 }
 
 ChildProcess ChildProcess::Exec(const std::vector<std::string>& command) {
-  return Fork([&](int ready) {
-    dup2(ready, STDOUT_FILENO);
-    std::vector<char*> arguments;
-    arguments.reserve(command.size() + 1);
-    for (const std::string& word : command) {
-      arguments.push_back(const_cast<char*>(word.c_str()));
-    }
-    arguments.push_back(nullptr);
-    execv(arguments[0], arguments.data());
-    std::perror(arguments[0]);
-  });
+  const Started started = StartProgram(command);
+  return {started.pid, started.output, PortOrExit(started.output)};
+}
+
+ChildProcess ChildProcess::Launch(const std::vector<std::string>& command) {
+  const Started started = StartProgram(command);
+  return {started.pid, started.output, 0};
+}
+
+bool ChildProcess::AwaitPort() {
+  port_ = ReadPort(output_);
+  return port_ != 0;
 }
 
 ChildProcess::~ChildProcess() {
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+  close(output_);
 }
 
 std::string MakeTemporaryDirectory() {

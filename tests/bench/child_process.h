@@ -21,18 +21,26 @@ class ChildProcess {
   // Runs a program that prints `... listening on ADDRESS:PORT` as a line.
   static ChildProcess Exec(const std::vector<std::string>& command);
 
+  // The same, but does not wait until it is up: AwaitPort does.
+  static ChildProcess Launch(const std::vector<std::string>& command);
+
   ~ChildProcess();
   ChildProcess(const ChildProcess&) = delete;
   ChildProcess& operator=(const ChildProcess&) = delete;
 
-  int port() const { return port_; }
+  // False where the program ends before it is up.
+  bool AwaitPort();
+
+  int port() const { return port_; }  // 0: not known yet
   pid_t pid() const { return pid_; }
 
  private:
-  ChildProcess(pid_t pid, int port) : pid_(pid), port_(port) {}
+  ChildProcess(pid_t pid, int output, int port)
+      : pid_(pid), output_(output), port_(port) {}
 
   const pid_t pid_;
-  const int port_;
+  const int output_;  // what it prints; open, so that it can go on
+  int port_;
 };
 
 // A new directory under TEST_TMPDIR or TMPDIR or /tmp.

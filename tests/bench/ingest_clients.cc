@@ -19,12 +19,12 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "faultline/v1/ingest_service.grpc.pb.h"
 #include "grpcpp/grpcpp.h"
 #include "lib/base/clock.h"
 #include "tests/bench/large_messages.h"
+#include "tests/bench/pause.h"
 #include "tests/bench/synthetic_traces.h"
 
 namespace faultline::bench {
@@ -43,15 +43,6 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& server, int which) {
   arguments.SetMaxSendMessageSize(-1);
   return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
                                    arguments);
-}
-
-// Waits without looking at anything.
-void Pause(absl::Duration length) {
-  absl::Mutex mutex;
-  absl::MutexLock lock(&mutex);
-  bool never = false;
-  SteadyClock().AwaitWithDeadline(&mutex, absl::Condition(&never),
-                                  SteadyClock().SteadyNow() + length);
 }
 
 // A runtime that sends a small batch now and then and waits for each answer.
