@@ -124,6 +124,9 @@ Indexer::Indexer(const Ingestor::Options& options, EmbedderPtr first_embedder,
     Project& project = GetProject(name);
     project.durable = last;
     project.replayed = last;
+    const auto runs = log_->ListRuns(name);
+    project.status = runs.status();
+    if (runs.ok()) project.traces = runs->size();
   }
   thread_ = std::thread([this] { IndexLoop(); });
   checkpoint_thread_ = std::thread([this] { CheckpointLoop(); });
@@ -234,7 +237,6 @@ absl::StatusOr<bool> Indexer::Restore(const std::string& project,
   }
   absl::MutexLock lock(&mutex_);
   Project& opened = GetProject(project);
-  opened.traces += restored.index->trajectory->size();
   opened.checkpoint = restored.index->indexed;
   opened.index = std::move(restored.index);
   opened.outcomes = std::move(restored.outcomes);
@@ -261,8 +263,12 @@ int Indexer::FixEmbeddingDimension(absl::string_view project, int dimension) {
 void Indexer::Observe(absl::string_view project,
                       const std::vector<v1::LogRecord>& records) {
   if (records.empty()) return;
+  // By the log alone: what is deleted before it is indexed never gets there.
   uint64_t traces = 0;
-  for (const v1::LogRecord& record : records) traces += record.has_trace();
+  for (const v1::LogRecord& record : records) {
+    traces += record.has_trace();
+    traces -= record.deletion().run_count();
+  }
 
   absl::MutexLock lock(&mutex_);
   Project& observed = GetProject(project);
@@ -505,18 +511,12 @@ void Indexer::Advance(Project* project) {
     batch = ReadBatch(project->name, *index, read_to);
   }
   absl::Status status = batch.status();
-  size_t deleted = 0;
-  if (status.ok()) {
-    const auto removed = UpdateSpaces(*batch, index.get());
-    status = removed.status();
-    deleted = removed.value_or(0);
-  }
+  if (status.ok()) status = UpdateSpaces(*batch, index.get());
   if (status.ok()) {
     absl::MutexLock lock(&mutex_);
     for (const Change& change : batch->changes) {
       Apply(change, project);
     }
-    project->traces -= deleted;
     if (project->embedding_dimension == 0) {
       project->embedding_dimension = batch->embedding_dimension;
     }
@@ -525,7 +525,7 @@ void Indexer::Advance(Project* project) {
   if (status.ok() && next != nullptr) {
     batch = ReadBatch(project->name, *next, index->indexed);
     status = batch.status();
-    if (status.ok()) status = UpdateSpaces(*batch, next.get()).status();
+    if (status.ok()) status = UpdateSpaces(*batch, next.get());
   }
 
   bool due;
@@ -737,8 +737,7 @@ absl::Status Indexer::FindRuns(const std::string& project,
   return absl::OkStatus();
 }
 
-absl::StatusOr<size_t> Indexer::UpdateSpaces(const IndexBatch& batch,
-                                             Index* index) {
+absl::Status Indexer::UpdateSpaces(const IndexBatch& batch, Index* index) {
   FAULTLINE_RETURN_IF_ERROR(
       index->trajectory->Add(batch.ids, batch.trajectories));
   if (const auto added = index->behavior->Add(batch.ids, batch.behaviors);
@@ -760,9 +759,9 @@ absl::StatusOr<size_t> Indexer::UpdateSpaces(const IndexBatch& batch,
     FAULTLINE_RETURN_IF_ERROR(index->trajectory->Remove(replaced).status());
     FAULTLINE_RETURN_IF_ERROR(index->behavior->Remove(replaced).status());
   }
-  if (deleted.empty()) return 0;
+  if (deleted.empty()) return absl::OkStatus();
   FAULTLINE_RETURN_IF_ERROR(index->behavior->Remove(deleted).status());
-  return index->trajectory->Remove(deleted);
+  return index->trajectory->Remove(deleted).status();
 }
 
 void Indexer::Apply(const Change& change, Project* project) {
@@ -770,7 +769,6 @@ void Indexer::Apply(const Change& change, Project* project) {
   switch (change.kind) {
     case Change::kTrace:
       outcomes.AddTrace(change.sequence, change.trace_id, change.outcome);
-      project->traces += change.sequence <= project->replayed;
       break;
     case Change::kReplacement:
       outcomes.ReplaceTrace(change.earlier, change.sequence, change.trace_id,

@@ -135,10 +135,8 @@ class Indexer {
   static void Append(IndexBatch&& from, IndexBatch* batch);
   // Fills in the sequences of judged and of replaced runs.
   absl::Status FindRuns(const std::string& project, IndexBatch* batch) const;
-  // Adds and removes runs; returns how many were removed because they were
-  // deleted.
-  static absl::StatusOr<size_t> UpdateSpaces(const IndexBatch& batch,
-                                             Index* index);
+  // Adds and removes runs.
+  static absl::Status UpdateSpaces(const IndexBatch& batch, Index* index);
 
   std::string CheckpointPath(const std::string& project) const;
   // Tells a log from another one with the same project. 0: the record is gone.

@@ -618,6 +618,20 @@ TEST_F(IngestorTest, AnAmendedRunIsFoundAsItIsNow) {
   EXPECT_EQ(ingestor_->GetCounters("p").traces, 3);
 }
 
+TEST_F(IngestorTest, ARunThatIsDeletedBeforeItIsIndexedIsNotCounted) {
+  ASSERT_OK(Replay());
+  ASSERT_OK(Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  Open();  // and nothing is indexed before Replay
+  ASSERT_OK(Ingest({MakeTrace("c", "x"), MakeTrace("d", "x")}));
+  ASSERT_OK(log_->Delete("p", {1, 3}, v1::DELETION_REASON_REQUESTED));
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 2);
+  ASSERT_OK(Replay());
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 2);
+  ASSERT_OK(log_->Delete("p", {2}, v1::DELETION_REASON_REQUESTED));
+  EXPECT_EQ(ingestor_->GetCounters("p").traces, 1);
+}
+
 TEST_F(IngestorTest, AnOutcomeMayComeBeforeTheRunIsWhole) {
   ASSERT_OK(Replay());
   ASSERT_OK(Stage({MakePiece("run", 0, "x")}));
