@@ -70,8 +70,8 @@ class KeyValueStore {
       Family family, const std::vector<std::string>& keys) const = 0;
 
   // Applies `batch` atomically. With `sync`, it is durable on return.
-  // UNAVAILABLE, with a delay, where the disk is full; writes go on when it is
-  // not any more.
+  // UNAVAILABLE, with a delay and what to do, where the disk is full or has
+  // failed.
   virtual absl::Status Write(const WriteBatch& batch, bool sync) = 0;
 
   // Calls `visit` for each key in [begin, end) in ascending order, on one

@@ -1,5 +1,7 @@
 #include "lib/store/rocks_store.h"
 
+#include <sys/statvfs.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -25,6 +27,7 @@
 #include "rocksdb/filter_policy.h"
 #include "rocksdb/listener.h"
 #include "rocksdb/options.h"
+#include "rocksdb/sst_file_reader.h"
 #include "rocksdb/table.h"
 #include "rocksdb/utilities/checkpoint.h"
 #include "rocksdb/write_batch.h"
@@ -32,12 +35,38 @@
 
 namespace faultline::store {
 
+// What RocksDB reports of a store that is open.
+class RocksStore::Listener : public rocksdb::EventListener {
+ public:
+  // From now on; not during the opening.
+  void Begin(SyncedMark* mark) { mark_ = mark; }
+
+  // A write to the log has failed.
+  bool broken() const { return broken_; }
+
+  void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo&) override;
+  void OnCompactionCompleted(rocksdb::DB* db,
+                             const rocksdb::CompactionJobInfo&) override;
+  void OnBackgroundError(rocksdb::BackgroundErrorReason reason,
+                         rocksdb::Status* status) override;
+  void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason reason,
+                            rocksdb::Status status,
+                            bool* auto_recovery) override;
+
+ private:
+  std::atomic<SyncedMark*> mark_ = nullptr;
+  std::atomic<bool> broken_ = false;
+};
+
 struct RocksStore::Database {
-  std::unique_ptr<SyncedMark> mark;  // the listener of `db` uses it
+  std::string path;
+  uint64_t reserve_bytes = 0;
+  std::shared_ptr<Listener> listener;
+  std::unique_ptr<SyncedMark> mark;  // the listener uses it
   std::unique_ptr<rocksdb::DB> db;
   rocksdb::ColumnFamilyHandle* default_family = nullptr;
   std::array<rocksdb::ColumnFamilyHandle*, kFamilyCount> families{};
-  // A write failed, so RocksDB may have stopped taking any.
+  // A write failed, though not in the log: RocksDB may have stopped taking any.
   std::atomic<bool> stopped = false;
 
   rocksdb::ColumnFamilyHandle* handle(Family family) const {
@@ -51,7 +80,7 @@ constexpr char kMarkFile[] = "SYNCED";
 constexpr char kManifest[] = "MANIFEST-";
 // It is read whole at each flush.
 constexpr uint64_t kMaxManifestBytes = 4 << 20;
-constexpr int64_t kFullDiskSeconds = 5;
+constexpr int64_t kRetrySeconds = 5;
 
 rocksdb::Slice ToSlice(absl::string_view bytes) {
   return rocksdb::Slice(bytes.data(), bytes.size());
@@ -61,14 +90,30 @@ absl::string_view ToView(const rocksdb::Slice& slice) {
   return absl::string_view(slice.data(), slice.size());
 }
 
-absl::Status DiskFull(const rocksdb::Status& status) {
+// What writing is refused with, so that callers keep what they have.
+absl::Status NotStored(absl::string_view cause, absl::string_view message) {
   v1::ErrorDetail detail = base::MakeErrorDetail(
-      v1::ErrorDetail::REASON_OVERLOADED, "", status.ToString(),
-      "the disk of the data directory is full and nothing more is stored; make "
-      "room there, and it goes on by itself");
-  (*detail.mutable_metadata())["cause"] = "disk_full";
-  detail.mutable_retry_delay()->set_seconds(kFullDiskSeconds);
+      v1::ErrorDetail::REASON_OVERLOADED, "", "", message);
+  (*detail.mutable_metadata())["cause"] = std::string(cause);
+  detail.mutable_retry_delay()->set_seconds(kRetrySeconds);
   return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+}
+
+absl::Status DiskFull(absl::string_view how) {
+  return NotStored(
+      "disk_full",
+      absl::StrCat("the disk of the data directory is full, and nothing is "
+                   "stored until there is room: make some, it goes on by "
+                   "itself (",
+                   how, ")"));
+}
+
+absl::Status Broken(absl::string_view how) {
+  return NotStored(
+      "failed_write",
+      absl::StrCat("a write to the disk of the data directory has failed, and "
+                   "nothing is stored until the server is started again",
+                   how.empty() ? "" : ": ", how));
 }
 
 absl::Status ToStatus(const rocksdb::Status& status,
@@ -82,8 +127,16 @@ absl::Status ToStatus(const rocksdb::Status& status,
     return absl::DataLossError(absl::StrCat(
         message, "; a file of the store is damaged, restore a backup"));
   }
-  if (status.IsNoSpace()) return DiskFull(status);
+  if (status.IsNoSpace()) return DiskFull(status.ToString());
   return absl::InternalError(message);
+}
+
+// Of a write that was not taken.
+absl::Status Refused(const rocksdb::Status& status) {
+  if (status.IsCorruption()) return ToStatus(status, "write");
+  // Busy: RocksDB itself waits for room.
+  if (status.IsNoSpace() || status.IsBusy()) return DiskFull(status.ToString());
+  return Broken(status.ToString());
 }
 
 std::string AtKey(Family family, absl::string_view key) {
@@ -251,31 +304,48 @@ void MarkManifest(rocksdb::DB* db, SyncedMark* mark) {
   }
 }
 
-// Called when the manifest has changed, on RocksDB's threads.
-class ManifestListener : public rocksdb::EventListener {
- public:
-  // From now on; not during the opening.
-  void Begin(SyncedMark* mark) { mark_ = mark; }
-
-  void OnFlushCompleted(rocksdb::DB* db,
-                        const rocksdb::FlushJobInfo&) override {
-    Tell(db);
+// Table files that cannot be opened: of one that is damaged in its last bytes,
+// RocksDB names the manifest.
+std::string DamagedTables(const std::string& path) {
+  std::vector<std::string> damaged;
+  for (const std::string& file : DataFiles(path, ".sst")) {
+    rocksdb::SstFileReader reader{rocksdb::Options()};
+    if (!reader.Open(file).ok()) damaged.push_back(file);
   }
-  void OnCompactionCompleted(rocksdb::DB* db,
-                             const rocksdb::CompactionJobInfo&) override {
-    Tell(db);
-  }
+  return absl::StrJoin(damaged, ", ");
+}
 
- private:
-  void Tell(rocksdb::DB* db) {
-    SyncedMark* mark = mark_;
-    if (mark != nullptr) MarkManifest(db, mark);
-  }
-
-  std::atomic<SyncedMark*> mark_ = nullptr;
-};
+bool IsOfLog(rocksdb::BackgroundErrorReason reason) {
+  return reason == rocksdb::BackgroundErrorReason::kWriteCallback ||
+         reason == rocksdb::BackgroundErrorReason::kMemTable;
+}
 
 }  // namespace
+
+void RocksStore::Listener::OnFlushCompleted(rocksdb::DB* db,
+                                            const rocksdb::FlushJobInfo&) {
+  SyncedMark* mark = mark_;
+  if (mark != nullptr) MarkManifest(db, mark);
+}
+
+void RocksStore::Listener::OnCompactionCompleted(
+    rocksdb::DB* db, const rocksdb::CompactionJobInfo&) {
+  SyncedMark* mark = mark_;
+  if (mark != nullptr) MarkManifest(db, mark);
+}
+
+void RocksStore::Listener::OnBackgroundError(
+    rocksdb::BackgroundErrorReason reason, rocksdb::Status*) {
+  if (IsOfLog(reason)) broken_ = true;
+}
+
+// A log file of which a write has failed is not written again: Debian's
+// RocksDB checks that by an assertion.
+void RocksStore::Listener::OnErrorRecoveryBegin(
+    rocksdb::BackgroundErrorReason reason, rocksdb::Status,
+    bool* auto_recovery) {
+  if (IsOfLog(reason)) *auto_recovery = false;
+}
 
 RocksStore::RocksStore(std::unique_ptr<Database> database)
     : database_(std::move(database)) {}
@@ -310,7 +380,7 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
   FAULTLINE_ASSIGN_OR_RETURN(const auto mark, SyncedMark::Read(mark_file));
   FAULTLINE_RETURN_IF_ERROR(CheckManifest(path, mark));
   const std::string logs = absl::StrJoin(DataFiles(path, ".log"), ", ");
-  const auto listener = std::make_shared<ManifestListener>();
+  const auto listener = std::make_shared<Listener>();
   rocksdb::DBOptions database_options = DatabaseOptions(options);
   database_options.listeners.push_back(listener);
 
@@ -327,8 +397,15 @@ absl::StatusOr<std::unique_ptr<RocksStore>> RocksStore::Open(
     return Damaged(logs, absl::StrCat("the write-ahead log is damaged: ",
                                       status.ToString()));
   }
+  if (status.IsCorruption()) {
+    const std::string tables = DamagedTables(path);
+    return ToStatus(status, tables.empty() ? path : tables);
+  }
   FAULTLINE_RETURN_IF_ERROR(ToStatus(status, path));
   auto database = std::make_unique<Database>();
+  database->path = path;
+  database->reserve_bytes = options.reserve_bytes;
+  database->listener = listener;
   database->db.reset(db);
   database->default_family = handles[0];
   std::copy(handles.begin() + 1, handles.end(), database->families.begin());
@@ -381,10 +458,19 @@ absl::StatusOr<std::vector<std::optional<std::string>>> RocksStore::MultiGet(
 }
 
 absl::Status RocksStore::Write(const WriteBatch& batch, bool sync) {
+  if (database_->listener->broken()) return Broken("");
+  struct statvfs disk {};
+  if (statvfs(database_->path.c_str(), &disk) == 0) {
+    const uint64_t left = uint64_t{disk.f_bavail} * disk.f_frsize;
+    if (left < database_->reserve_bytes) {
+      return DiskFull(absl::StrCat(left, " bytes left, ",
+                                   database_->reserve_bytes, " needed"));
+    }
+  }
   // RocksDB refuses every write after a failed one until it is told to go on.
   if (database_->stopped) {
-    FAULTLINE_RETURN_IF_ERROR(
-        ToStatus(database_->db->Resume(), "resuming after a failed write"));
+    const rocksdb::Status resumed = database_->db->Resume();
+    if (!resumed.ok()) return Refused(resumed);
     database_->stopped = false;
   }
   constexpr size_t kOperationOverhead = 16;
@@ -405,12 +491,13 @@ absl::Status RocksStore::Write(const WriteBatch& batch, bool sync) {
   const uint64_t sequence =
       database_->db->GetLatestSequenceNumber() + writes.Count();
   const rocksdb::Status status = database_->db->Write(write_options, &writes);
+  if (database_->listener->broken()) return Broken(status.ToString());
   if (!status.ok()) {
     database_->stopped = true;
-  } else if (sync) {
-    database_->mark->SetSequence(sequence);
+    return Refused(status);
   }
-  return ToStatus(status, "write");
+  if (sync) database_->mark->SetSequence(sequence);
+  return absl::OkStatus();
 }
 
 absl::Status RocksStore::Scan(
@@ -449,6 +536,7 @@ absl::Status RocksStore::ScanReverse(
 
 absl::Status RocksStore::Compact(Family family, absl::string_view begin,
                                  absl::string_view end) {
+  if (database_->listener->broken()) return Broken("");
   // A log file lives as long as any family has unflushed writes in it, and
   // holds what was deleted.
   const std::vector<rocksdb::ColumnFamilyHandle*> all(
@@ -467,6 +555,7 @@ absl::Status RocksStore::Compact(Family family, absl::string_view begin,
 }
 
 absl::Status RocksStore::Checkpoint(const std::string& path) const {
+  if (database_->listener->broken()) return Broken("");
   rocksdb::Checkpoint* made = nullptr;
   FAULTLINE_RETURN_IF_ERROR(ToStatus(
       rocksdb::Checkpoint::Create(database_->db.get(), &made), "checkpoint"));

@@ -25,6 +25,9 @@ class RocksStore : public KeyValueStore {
     size_t cache_bytes = 128 << 20;
     // Memory for writes that are not yet in a table file, in all.
     size_t write_buffer_bytes = 128 << 20;
+    // Space that is left free on the disk, for tables and compaction to be
+    // written: below it, writes are refused as on a full disk.
+    uint64_t reserve_bytes = 64 << 20;
     // Opens without what is lost where the write-ahead log is damaged: writes
     // up to the damage are there, later ones are not.
     bool accept_loss = false;
@@ -57,7 +60,8 @@ class RocksStore : public KeyValueStore {
   absl::Status Checkpoint(const std::string& path) const override;
 
  private:
-  struct Database;  // keeps RocksDB's headers out of here
+  class Listener;  // these keep RocksDB's headers out of here
+  struct Database;
   explicit RocksStore(std::unique_ptr<Database> database);
 
   const std::unique_ptr<Database> database_;

@@ -5,9 +5,10 @@
 //     there twice, and ends with 0 only where nothing is
 //   fault_load load --port N --ledger FILE [--seconds N]
 //     loads a server, whatever it answers; prints which errors it answered
-//   fault_load check --port N --ledger FILE
+//   fault_load check --port N --ledger FILE [--damaged]
 //     sends what is in doubt again and checks; ends with 0 only where nothing
-//     acknowledged is lost and nothing is there twice
+//     acknowledged is lost and nothing is there twice. --damaged: the server
+//     may answer DATA_LOSS instead of what it owes
 // `load` and `check` go on with the ledger where the file is there.
 
 #include <cstdio>
@@ -115,7 +116,8 @@ class Kill9 {
     std::printf("acknowledged and lost: %lu, duplicates: %lu\n",
                 static_cast<unsigned long>(findings_.lost()),
                 static_cast<unsigned long>(findings_.duplicates()));
-    return findings_.lost() == 0 && findings_.duplicates() == 0;
+    return findings_.lost() + findings_.data_losses() == 0 &&
+           findings_.duplicates() == 0;
   }
 
  private:
@@ -236,16 +238,21 @@ int Load(int port, const std::string& file, absl::Duration length) {
   return 0;
 }
 
-int Check(int port, const std::string& file) {
+int Check(int port, const std::string& file, bool damaged) {
   Ledger ledger(/*seed=*/2);
   if (std::filesystem::exists(file)) ledger.Load(file);
   Findings findings;
   const bool answered = CheckServer(port, &ledger, &findings);
   ledger.Save(file);
-  std::printf("%zu runs: acknowledged and lost: %lu, duplicates: %lu\n",
-              ledger.All().size(), static_cast<unsigned long>(findings.lost()),
-              static_cast<unsigned long>(findings.duplicates()));
-  return answered && findings.lost() == 0 && findings.duplicates() == 0 ? 0 : 1;
+  const uint64_t lost =
+      findings.lost() + (damaged ? 0 : findings.data_losses());
+  std::printf(
+      "%zu runs, %lu answers of DATA_LOSS; acknowledged and lost: %lu, "
+      "duplicates: %lu\n",
+      ledger.All().size(), static_cast<unsigned long>(findings.data_losses()),
+      static_cast<unsigned long>(lost),
+      static_cast<unsigned long>(findings.duplicates()));
+  return answered && lost == 0 && findings.duplicates() == 0 ? 0 : 1;
 }
 
 int Main(int argc, char** argv) {
@@ -267,11 +274,13 @@ int Main(int argc, char** argv) {
     command->add_option("--port", port)->required();
     command->add_option("--ledger", ledger)->required();
   }
+  bool damaged = false;
+  check->add_flag("--damaged", damaged);
   load->add_option("--seconds", seconds)->check(CLI::Range(1, 3600));
   CLI11_PARSE(cli, argc, argv);
 
   if (*load) return Load(port, ledger, absl::Seconds(seconds));
-  if (*check) return Check(port, ledger);
+  if (*check) return Check(port, ledger, damaged);
   return Kill9(faultlined, data_dir, seed).Run(rounds) ? 0 : 1;
 }
 

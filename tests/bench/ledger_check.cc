@@ -36,6 +36,10 @@ std::string NameOf(const Run& run) {
                       run.trace_id());
 }
 
+bool SaysDataLoss(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::DATA_LOSS;
+}
+
 bool Reached(const std::function<bool()>& condition) {
   const base::Clock& clock = *base::Clock::System();
   const absl::Duration end = clock.SteadyNow() + kPatience;
@@ -114,7 +118,9 @@ class ServerCheck {
       v1::RecordOutcomesResponse response;
       const grpc::Status status =
           ingest_->RecordOutcomes(&context, request, &response);
-      if (!status.ok() || response.stored() > 0) {
+      if (SaysDataLoss(status)) {
+        findings_->DataLoss(status.error_message());
+      } else if (!status.ok() || response.stored() > 0) {
         findings_->Lost(absl::StrCat(response.stored(), " outcomes of ",
                                      request.outcomes_size(), " ",
                                      status.error_message()));
@@ -149,6 +155,10 @@ class ServerCheck {
       v1::FindSimilarTracesResponse response;
       const grpc::Status status =
           behavior_[0]->FindSimilarTraces(&context, request, &response);
+      if (SaysDataLoss(status)) {
+        findings_->DataLoss(status.error_message());
+        continue;
+      }
       const v1::FindSimilarTracesResponse::Neighbor* self = nullptr;
       for (const auto& neighbor : response.neighbors()) {
         if (neighbor.trace_id() == run.trace_id()) self = &neighbor;
@@ -180,8 +190,10 @@ class ServerCheck {
       return true;
     });
     if (!indexed) findings_->Lost("the index does not come up to the log");
-    Compare("traces in project mixed", kMixedProject, status, live);
-    Compare("traces in project short", kShortProject, status, short_found_);
+    Compare("traces in project mixed", kMixedProject, status, live, live);
+    // Retention goes on.
+    Compare("traces in project short", kShortProject, status,
+            std::min(short_found_, kShortKeeps), short_found_);
   }
 
  private:
@@ -197,11 +209,15 @@ class ServerCheck {
       status = behavior_[thread]->GetTrace(&context, request, &response);
       difference =
           status.ok() ? Difference(run, response.trace()) : NameOf(run);
-      return status.ok() && difference.empty();
+      return (status.ok() && difference.empty()) || SaysDataLoss(status);
     };
     const bool comes_later =
         run.Lives() && (run.way == Way::kPieces || run.way == Way::kSpans);
     const bool right = comes_later ? Reached(read) : read();
+    if (SaysDataLoss(status)) {
+      findings_->DataLoss(status.error_message());
+      return;
+    }
     const bool absent = status.error_code() == grpc::StatusCode::NOT_FOUND;
     if (!run.Lives()) {
       if (!absent) {
@@ -218,13 +234,15 @@ class ServerCheck {
   }
 
   void Compare(const char* what, const char* name,
-               const v1::GetStatusResponse& status, uint64_t expected) {
+               const v1::GetStatusResponse& status, uint64_t least,
+               uint64_t most) {
+    if (findings_->data_losses() > 0) return;  // what was found is not all
     const auto* project = Find(status, name);
     const uint64_t got = project == nullptr ? 0 : project->traces();
-    if (got < expected) {
-      findings_->Lost(absl::StrCat(what, ": ", got, " of ", expected));
-    } else if (got > expected) {
-      findings_->Duplicate(absl::StrCat(what, ": ", got, ", not ", expected));
+    if (got < least) {
+      findings_->Lost(absl::StrCat(what, ": ", got, " of ", least));
+    } else if (got > most) {
+      findings_->Duplicate(absl::StrCat(what, ": ", got, ", not ", most));
     }
   }
 
@@ -259,7 +277,7 @@ class ServerCheck {
 }  // namespace
 
 void Findings::Print(const char* kind, absl::string_view what) {
-  if (lost_ + duplicates_ > kMostPrinted) return;
+  if (lost_ + duplicates_ + data_losses_ > kMostPrinted) return;
   std::printf("  %s: %s\n", kind, std::string(what).c_str());
 }
 
@@ -273,6 +291,17 @@ void Findings::Duplicate(absl::string_view what) {
   absl::MutexLock lock(&mutex_);
   ++duplicates_;
   Print("DUPLICATE", what);
+}
+
+void Findings::DataLoss(absl::string_view what) {
+  absl::MutexLock lock(&mutex_);
+  ++data_losses_;
+  Print("damaged, and says so", what);
+}
+
+uint64_t Findings::data_losses() const {
+  absl::MutexLock lock(&mutex_);
+  return data_losses_;
 }
 
 uint64_t Findings::lost() const {

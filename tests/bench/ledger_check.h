@@ -19,9 +19,12 @@ class Findings {
   void Lost(absl::string_view what) ABSL_LOCKS_EXCLUDED(mutex_);
   // There more than once.
   void Duplicate(absl::string_view what) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The server said itself that it is damaged.
+  void DataLoss(absl::string_view what) ABSL_LOCKS_EXCLUDED(mutex_);
 
   uint64_t lost() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t duplicates() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t data_losses() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   void Print(const char* kind, absl::string_view what)
@@ -30,6 +33,7 @@ class Findings {
   mutable absl::Mutex mutex_;
   uint64_t lost_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t duplicates_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t data_losses_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 // That the server at `port` knows of every sequence that it said was durable.

@@ -34,14 +34,19 @@ need_data() { [[ -e $shared/data/$1 ]] || skip "no $shared/data/$1"; }
 # start_server [PORT [FLAG...]]: on a data directory that stays; sets server_pid,
 # address. Waits until it serves, two minutes at most.
 start_server() {
+  launch_server "$@" || { tail -n 5 "$work/faultlined.log"; fail "the server did not start"; }
+}
+# The same, and where it ends before it serves returns its exit code.
+launch_server() {
+  local code=0
   rm -f "$work/port"
   "$build/bin/faultlined" --data_dir "$work/data" --listen "127.0.0.1:${1:-0}" --port_file "$work/port" \
     --log_level warning "${@:2}" >>"$work/faultlined.log" 2>&1 &
   server_pid=$!
-  disown "$server_pid"
   for _ in {1..2400}; do
-    [[ -s $work/port ]] && address=127.0.0.1:$(<"$work/port") && ctl --timeout 1 status >/dev/null 2>&1 && return
-    kill -0 "$server_pid" 2>/dev/null || { tail -n 5 "$work/faultlined.log"; fail "the server did not start"; }
+    [[ -s $work/port ]] && address=127.0.0.1:$(<"$work/port") && ctl --timeout 1 status >/dev/null 2>&1 &&
+      { disown "$server_pid"; return 0; }
+    kill -0 "$server_pid" 2>/dev/null || { wait "$server_pid" || code=$?; server_pid=; return "$code"; }
     sleep 0.05
   done
   fail "the server does not answer"
