@@ -101,7 +101,7 @@ for name in faultlined buffered durable; do
     load=$!
     sleep "$((2 + RANDOM % 2)).$((RANDOM % 10))"
     kill_server
-    wait "$load" || fail "$name acknowledged nothing"
+    wait "$load" || fail "$name acknowledged nothing, or rejected spans"
     cat "$work/ids.$round" >>"$work/ids"
     start "$name"
   done
