@@ -15,7 +15,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "faultline/v1/ingest_service.grpc.pb.h"
@@ -23,6 +22,7 @@
 #include "grpcpp/grpcpp.h"
 #include "lib/base/clock.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.grpc.pb.h"
+#include "tests/bench/pause.h"
 #include "tests/bench/synthetic_traces.h"
 
 namespace faultline::bench {
@@ -49,15 +49,6 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& server) {
   arguments.SetMaxSendMessageSize(-1);
   return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
                                    arguments);
-}
-
-void Pause(absl::Duration length) {
-  absl::Mutex mutex;
-  absl::MutexLock lock(&mutex);
-  const bool never = false;
-  const base::Clock& clock = *base::Clock::System();
-  clock.AwaitWithDeadline(&mutex, absl::Condition(&never),
-                          clock.SteadyNow() + length);
 }
 
 // That no other process or call has.

@@ -16,7 +16,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "faultline/v1/behavior_service.grpc.pb.h"
 #include "grpc/support/time.h"
@@ -25,6 +24,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.pb.h"
+#include "tests/bench/pause.h"
 
 namespace faultline::bench {
 namespace {
@@ -186,16 +186,6 @@ std::shared_ptr<grpc::Channel> ConnectTo(const std::string& server,
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 200);
   return grpc::CreateCustomChannel(server, grpc::InsecureChannelCredentials(),
                                    arguments);
-}
-
-// Waits without looking at anything.
-void Pause(absl::Duration length) {
-  absl::Mutex mutex;
-  absl::MutexLock lock(&mutex);
-  const bool never = false;
-  const base::Clock& clock = *base::Clock::System();
-  clock.AwaitWithDeadline(&mutex, absl::Condition(&never),
-                          clock.SteadyNow() + length);
 }
 
 // Spans rejected; -1: the export failed.

@@ -11,6 +11,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "lib/base/error_detail.h"
 #include "lib/base/random.h"
 #include "tests/support/status_matchers.h"
 #include "tests/support/temp_dir.h"
@@ -311,6 +312,26 @@ TEST_F(RocksStoreTest, ADamagedRecordBeforeTheEndIsReported) {
   file.close();
   EXPECT_THAT(RocksStore::Open(RocksStore::Options(), copy),
               testing::StatusIs(absl::StatusCode::kDataLoss, HasSubstr(copy)));
+}
+
+TEST_F(RocksStoreTest, AFullDiskIsSaidAndReadsGoOn) {
+  {
+    ASSERT_OK_AND_ASSIGN(const auto store, Open());
+    Put(store.get(), "key", "value");
+  }
+  RocksStore::Options options;
+  options.reserve_bytes = uint64_t{1} << 62;  // no disk has so much
+  ASSERT_OK_AND_ASSIGN(const auto full, RocksStore::Open(options, path_));
+  WriteBatch batch;
+  batch.Put(Family::kLog, "other", "value");
+  const absl::Status status = full->Write(batch, /*sync=*/true);
+  EXPECT_THAT(status, testing::StatusIs(absl::StatusCode::kUnavailable,
+                                        HasSubstr("disk")));
+  const auto detail = base::GetErrorDetail(status);
+  ASSERT_TRUE(detail.has_value());
+  EXPECT_EQ(detail->metadata().at("cause"), "disk_full");
+  EXPECT_TRUE(detail->has_retry_delay());
+  EXPECT_OK(full->Get(Family::kLog, "key"));
 }
 
 TEST_F(RocksStoreTest, ASecondOpenOfTheSameDirectoryFails) {
