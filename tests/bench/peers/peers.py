@@ -92,7 +92,8 @@ def measure(name, x, timeout):
         result = ours.recv() if ours.poll(timeout) else f"not done in {timeout:.0f} s"
     except EOFError:
         result = "the process died"
-    process.terminate()
+    process.join(10)
+    process.kill()
     process.join()
     return result
 
