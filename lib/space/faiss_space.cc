@@ -5,6 +5,7 @@
 #include <faiss/utils/Heap.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -330,7 +331,42 @@ class ExactBackend final : public Backend {
   std::vector<uint64_t> ids_;  // by row
 };
 
-// FAISS trains, assigns, encodes and scans; the lists are ours (BlockLists).
+// The place of the least of `count` numbers x[i] - y[i]; the first of several.
+size_t ArgMinDifference(const float* x, const float* y, size_t count) {
+  // In lanes, so that the compiler can use vectors: one comparison after the
+  // other costs as much as the products.
+  constexpr size_t kLanes = 16;
+  std::array<float, kLanes> least;
+  std::array<int32_t, kLanes> places;
+  least.fill(std::numeric_limits<float>::infinity());
+  places.fill(0);
+  size_t begin = 0;
+  for (; begin + kLanes <= count; begin += kLanes) {
+    for (size_t lane = 0; lane < kLanes; ++lane) {
+      const float value = x[begin + lane] - y[begin + lane];
+      const bool less = value < least[lane];
+      least[lane] = less ? value : least[lane];
+      places[lane] = less ? static_cast<int32_t>(begin) : places[lane];
+    }
+  }
+  size_t place = 0;
+  float found = std::numeric_limits<float>::infinity();
+  const auto offer = [&](float value, size_t at) {
+    if (value < found || (value == found && at < place)) {
+      found = value;
+      place = at;
+    }
+  };
+  for (size_t lane = 0; lane < kLanes; ++lane) {
+    offer(least[lane], places[lane] + lane);
+  }
+  for (; begin < count; ++begin) offer(x[begin] - y[begin], begin);
+  return place;
+}
+
+// FAISS trains, encodes and scans; the lists are ours (BlockLists), and so is
+// the search for the nearest of a few hundred centroids: FAISS's sums up the
+// squares of every centroid each time, and goes without BLAS for small batches.
 class InvertedFileBackend final : public Backend {
  public:
   // An index trained on the points, and holding them.
@@ -353,6 +389,7 @@ class InvertedFileBackend final : public Backend {
       index.cp.seed = static_cast<int>(options.seed & 0x7fffffff);
       index.train(static_cast<FaissId>(n), points.vectors.data());
     }));
+    backend->MeasureCentroids();
     FAULTLINE_ASSIGN_OR_RETURN(const std::vector<FaissId> lists,
                                backend->Prepare(points.vectors));
     FAULTLINE_RETURN_IF_ERROR(backend->Add(points.ids, points.vectors, lists));
@@ -389,6 +426,7 @@ class InvertedFileBackend final : public Backend {
       backend->index_->is_trained = true;
       if (backend->codec_ != nullptr) backend->codec_->trained = range;
     }));
+    backend->MeasureCentroids();
     if (!std::all_of(centroids.begin(), centroids.end(),
                      [](float x) { return std::isfinite(x); })) {
       return Malformed("centroid");
@@ -410,12 +448,22 @@ class InvertedFileBackend final : public Backend {
 
   absl::StatusOr<std::vector<FaissId>> Prepare(
       absl::Span<const float> vectors) const override {
-    std::vector<FaissId> lists;
-    FAULTLINE_RETURN_IF_ERROR(GuardFaiss("assign", [&] {
-      lists.resize(vectors.size() / d());
-      quantizer_.assign(static_cast<FaissId>(lists.size()), vectors.data(),
-                        lists.data());
-    }));
+    // |x - c|^2 is least where |c|^2 / 2 - x c is.
+    constexpr size_t kPart = 256;
+    const size_t count = vectors.size() / d();
+    const size_t centroids = half_squares_.size();
+    std::vector<FaissId> lists(count);
+    std::vector<float> products(std::min(count, kPart) * centroids);
+    for (size_t begin = 0; begin < count; begin += kPart) {
+      const size_t part = std::min(kPart, count - begin);
+      MultiplyTransposed(vectors.data() + begin * d(), static_cast<int>(part),
+                         quantizer_.get_xb(), static_cast<int>(centroids),
+                         static_cast<int>(d()), products.data());
+      for (size_t i = 0; i < part; ++i) {
+        lists[begin + i] = static_cast<FaissId>(ArgMinDifference(
+            half_squares_.data(), products.data() + i * centroids, centroids));
+      }
+    }
     return lists;
   }
 
@@ -537,6 +585,20 @@ class InvertedFileBackend final : public Backend {
     return quantized == nullptr ? nullptr : &quantized->sq;
   }
 
+  // Once they are trained.
+  void MeasureCentroids() {
+    half_squares_.clear();
+    half_squares_.reserve(quantizer_.ntotal);
+    for (FaissId list = 0; list < quantizer_.ntotal; ++list) {
+      const float* centroid = quantizer_.get_xb() + list * d();
+      double square = 0;
+      for (size_t i = 0; i < d(); ++i) {
+        square += static_cast<double>(centroid[i]) * centroid[i];
+      }
+      half_squares_.push_back(static_cast<float>(square / 2));
+    }
+  }
+
   absl::Status LoadLists(Input* in) {
     std::vector<FaissId> ids(BlockLists::kBlockPoints);
     std::vector<uint8_t> codes(BlockLists::kBlockPoints * lists_.code_size());
@@ -561,6 +623,7 @@ class InvertedFileBackend final : public Backend {
 
   const VectorSpace::Options options_;
   faiss::IndexFlatL2 quantizer_;
+  std::vector<float> half_squares_;  // |c|^2 / 2 of each centroid
   const std::unique_ptr<faiss::IndexIVF> index_;
   faiss::ScalarQuantizer* const codec_;
   BlockLists lists_;

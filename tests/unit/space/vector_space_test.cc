@@ -346,6 +346,26 @@ TEST(VectorSpaceRecallTest, RetrainsAsPointsGrow) {
   EXPECT_EQ(space->size(), 3000);
 }
 
+TEST(VectorSpaceRecallTest, EveryPointIsInTheListNearestToIt) {
+  const auto space =
+      MakeSpace({.dimension = kD, .exact_limit = 1000, .probes = 1});
+  constexpr size_t kPoints = 3000;
+  const std::vector<float> points = PlantedPoints(kPoints, kD, 30, 4);
+  // Batches of every size: small ones are multiplied in another way.
+  for (size_t at = 0, size = 1; at < kPoints; at += size++) {
+    size = std::min(size, kPoints - at);
+    ASSERT_OK(space->Add(Ids(at, size), absl::MakeConstSpan(points).subspan(
+                                            at * kD, size * kD)));
+  }
+  ASSERT_OK_AND_ASSIGN(const auto found, space->Search(points, 1));
+  size_t at_home = 0;
+  for (size_t i = 0; i < kPoints; ++i) {
+    at_home += !found[i].empty() && found[i][0].id == i;
+  }
+  // But for one that is as near to another list, to the last bit.
+  EXPECT_GE(at_home, kPoints - 3);
+}
+
 TEST(VectorSpaceCreateTest, RefusesBadOptions) {
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
   EXPECT_THAT(VectorSpace::Create({.dimension = 0}),
