@@ -186,6 +186,7 @@ class AdminService final : public v1::AdminService::CallbackService {
     project.set_duplicates(counters.duplicates);
     project.set_embedding_epoch(counters.embedding_epoch);
     Describe(counters.assembly, project.mutable_assembly());
+    project.set_held(counters.held);
     project.set_stored_bytes(log_->StoredBytes(name));
     FillAccount(counters, &project);
     project.set_policy_version(board_->Current(name)->policy().version());

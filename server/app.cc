@@ -30,7 +30,7 @@ namespace {
 
 constexpr int kWorkers = 2;
 constexpr int kLaneThreads = 2;
-constexpr size_t kMaxLaneBytes = 256 << 20;
+constexpr size_t kMaxLaneBytes = 64 << 20;
 constexpr size_t kMaxQueuedCalls = 1024;
 // Memory of gRPC's own, in messages of the largest size: what is on its way in
 // cannot be refused before it is there. Beyond it gRPC ends calls, whichever.
@@ -85,6 +85,8 @@ std::string App::address() const {
 absl::Status App::OpenStorage(bool accept_data_loss) {
   store::RocksStore::Options options;
   options.accept_loss = accept_data_loss;
+  options.write_buffer_bytes = config_.store().write_buffer_bytes();
+  options.cache_bytes = config_.store().cache_bytes();
   auto store = store::RocksStore::Open(options, config_.data_dir());
   if (absl::IsDataLoss(store.status())) {
     return absl::DataLossError(absl::StrCat(
@@ -128,6 +130,8 @@ absl::Status App::OpenProjects() {
   ingest.embedder = loop.embedder;
   ingest.space.exact_limit = config_.space().exact_limit();
   ingest.space.quantization = QuantizationOf(config_);
+  ingest.max_index_lag = config_.ingest().max_index_lag();
+  ingest.max_closing_runs = config_.ingest().max_closing_runs();
   ingest.checkpoint_directory =
       absl::StrCat(config_.data_dir(), "/checkpoints");
   ingest.on_assembled = [this](const std::string& project) {

@@ -68,12 +68,15 @@ void IngestStream::OnReadDone(bool ok) {
 void IngestStream::HandOver() {
   const std::shared_ptr<IngestStream> stream = shared_from_this();
   absl::Status status = Greet();
+  if (!status.ok()) return Advance(status);
+  const bool pieces = request_.pieces_size() > 0 || !pieces_.empty();
+  status = ingestor_->CheckRoom(project_, pieces);
   if (status.ok()) {
     status = lane_->Run(project_, request_bytes_,
                         [stream] { stream->Advance(stream->Accept()); });
     if (status.ok()) return Proceed();
-    may_hold_ = true;
   }
+  may_hold_ = true;
   Advance(status);
 }
 

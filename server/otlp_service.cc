@@ -20,6 +20,7 @@
 #include "lib/ingest/otlp/span_mapper.h"
 #include "opentelemetry/proto/collector/trace/v1/trace_service.grpc.pb.h"
 #include "server/deferred_unary.h"
+#include "server/request_keeper.h"
 #include "server/trace_ingest_service.h"
 
 namespace faultline::server {
@@ -172,7 +173,9 @@ class OtlpService final : public collector::TraceService::CallbackService {
         lane_(lane),
         validator_(validator),
         projects_(projects),
-        pool_(pool) {}
+        pool_(pool) {
+    SetMessageAllocatorFor_Export(&requests_);
+  }
 
   grpc::ServerUnaryReactor* Export(
       grpc::CallbackServerContext* context,
@@ -190,18 +193,23 @@ class OtlpService final : public collector::TraceService::CallbackService {
           if (bytes <= IngestLane::kSmallBytes) {
             return Take(*request, header, call);
           }
-          // The request is gone where the call is cancelled meanwhile.
-          const auto taken =
-              std::make_shared<ExportTraceServiceRequest>(*request);
-          const absl::Status status = lane_->Run(
-              ProjectOf(*request, header), bytes,
-              [this, taken, header, call] { Take(*taken, header, call); });
+          const std::string project = ProjectOf(*request, header);
+          // A loaded server refuses cheaply.
+          absl::Status status = ingestor_->CheckRoom(project, /*pieces=*/true);
+          if (status.ok()) {
+            const auto kept = Requests::Keep(context);
+            status = lane_->Run(project, bytes, [this, kept, header, call] {
+              Take(*kept, header, call);
+            });
+          }
           if (!status.ok()) reply(status);
         });
   }
 
  private:
   using ExportPtr = std::shared_ptr<ExportCall>;
+  using Requests =
+      RequestKeeper<ExportTraceServiceRequest, ExportTraceServiceResponse>;
 
   // Of its first spans; an export is rarely of several projects.
   static std::string ProjectOf(const ExportTraceServiceRequest& request,
@@ -291,6 +299,7 @@ class OtlpService final : public collector::TraceService::CallbackService {
     }
   }
 
+  Requests requests_;
   Ingestor* const ingestor_;
   IngestLane* const lane_;
   const trace::TraceValidator* const validator_;

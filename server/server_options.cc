@@ -31,6 +31,17 @@ constexpr int64_t kDefaultDrainSeconds = 10;
 constexpr int64_t kMaxDrainSeconds = 3600;
 constexpr uint32_t kDefaultDimension = 256;
 constexpr uint32_t kDefaultExactLimit = 20000;
+constexpr uint32_t kDefaultIndexLag = 16384;
+constexpr uint32_t kMinIndexLag = 256;
+constexpr uint32_t kDefaultClosingRuns = 4096;
+constexpr uint32_t kMinClosingRuns = 64;
+constexpr uint32_t kMaxLag = 1'000'000;
+constexpr uint64_t kDefaultWriteBuffer = 128 << 20;
+constexpr uint64_t kMinWriteBuffer = 8 << 20;
+constexpr uint64_t kMaxWriteBuffer = uint64_t{16} << 30;
+constexpr uint64_t kDefaultCache = 64 << 20;
+constexpr uint64_t kMinCache = 1 << 20;
+constexpr uint64_t kMaxCache = uint64_t{1} << 40;
 
 absl::Status Invalid(absl::string_view field, absl::string_view limit,
                      absl::string_view message) {
@@ -95,8 +106,8 @@ absl::Status CheckAddress(const v1::ServerConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRange(absl::string_view field, uint32_t value, uint32_t min,
-                        uint32_t max) {
+absl::Status CheckRange(absl::string_view field, uint64_t value, uint64_t min,
+                        uint64_t max) {
   if (value >= min && value <= max) return absl::OkStatus();
   return Invalid(field, absl::StrCat(min, " to ", max),
                  absl::StrCat("got ", value));
@@ -133,6 +144,16 @@ absl::Status CompleteServerConfig(v1::ServerConfig* config) {
   if (space.quantization() == v1::QUANTIZATION_UNSPECIFIED) {
     space.set_quantization(v1::QUANTIZATION_NONE);
   }
+  v1::IngestConfig& ingest = *config->mutable_ingest();
+  if (ingest.max_index_lag() == 0) ingest.set_max_index_lag(kDefaultIndexLag);
+  if (ingest.max_closing_runs() == 0) {
+    ingest.set_max_closing_runs(kDefaultClosingRuns);
+  }
+  v1::StoreConfig& store = *config->mutable_store();
+  if (store.write_buffer_bytes() == 0) {
+    store.set_write_buffer_bytes(kDefaultWriteBuffer);
+  }
+  if (store.cache_bytes() == 0) store.set_cache_bytes(kDefaultCache);
 
   if (config->data_dir().empty()) {
     return Invalid("data_dir", "a directory",
@@ -144,6 +165,16 @@ absl::Status CompleteServerConfig(v1::ServerConfig* config) {
                                        kMinMessageBytes, kMaxMessageBytes));
   FAULTLINE_RETURN_IF_ERROR(CheckRange("stream_window", config->stream_window(),
                                        kMinWindow, kMaxWindow));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "ingest.max_index_lag", ingest.max_index_lag(), kMinIndexLag, kMaxLag));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange("ingest.max_closing_runs",
+                                       ingest.max_closing_runs(),
+                                       kMinClosingRuns, kMaxLag));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange("store.write_buffer_bytes",
+                                       store.write_buffer_bytes(),
+                                       kMinWriteBuffer, kMaxWriteBuffer));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange("store.cache_bytes", store.cache_bytes(),
+                                       kMinCache, kMaxCache));
   const auto& drain = config->drain_deadline();
   if (drain.seconds() < 0 || drain.nanos() < 0 ||
       drain.seconds() > kMaxDrainSeconds) {

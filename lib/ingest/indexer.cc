@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "lib/base/error_detail.h"
 #include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
 #include "lib/embedding/run.h"
@@ -19,6 +20,7 @@
 namespace faultline::ingest {
 namespace {
 
+constexpr int64_t kRetryMilliseconds = 200;
 // Of threads that may wait: on Linux each thread has its own.
 constexpr int kCheckpointNiceness = 10;
 // Batches that are read by several threads, and how many threads.
@@ -69,6 +71,7 @@ struct Indexer::Prepared {
   EmbedderPtr embedder;
   IndexBatch batch;
   uint64_t first = 0;  // sequence of the first record; the last is batch.last
+  size_t records = 0;
   size_t bytes = 0;
 };
 
@@ -99,6 +102,8 @@ struct Indexer::Project {
   uint64_t traces = 0;
   int embedding_dimension = 0;  // 0: not known yet
   int preparing = 0;            // calls that will deliver
+  uint64_t preparing_records = 0;
+  uint64_t least_lag = 0;  // of the durable records, since start
   // What calls have delivered, in log order.
   std::deque<std::shared_ptr<Prepared>> delivered;
   uint64_t checkpoint = 0;  // watermark of the last one, under this embedder
@@ -109,6 +114,10 @@ struct Indexer::Project {
     if (next != nullptr) return true;
     // What is on its way need not be read from the log.
     return index->indexed < durable && (!delivered.empty() || preparing == 0);
+  }
+  // Durable records that are not in the index.
+  uint64_t Lag() const {
+    return durable - (index == nullptr ? 0 : std::min(index->indexed, durable));
   }
   bool IndexedUpTo(uint64_t sequence) const {
     return index != nullptr && index->indexed >= sequence && next == nullptr;
@@ -124,6 +133,7 @@ Indexer::Indexer(const Ingestor::Options& options, EmbedderPtr first_embedder,
     Project& project = GetProject(name);
     project.durable = last;
     project.replayed = last;
+    project.least_lag = last;
     const auto runs = log_->ListRuns(name);
     project.status = runs.status();
     if (runs.ok()) project.traces = runs->size();
@@ -239,6 +249,7 @@ absl::StatusOr<bool> Indexer::Restore(const std::string& project,
   Project& opened = GetProject(project);
   opened.checkpoint = restored.index->indexed;
   opened.index = std::move(restored.index);
+  opened.least_lag = std::min(opened.least_lag, opened.Lag());
   opened.outcomes = std::move(restored.outcomes);
   if (opened.embedding_dimension == 0) {
     opened.embedding_dimension = restored.embedding_dimension;
@@ -261,18 +272,18 @@ int Indexer::FixEmbeddingDimension(absl::string_view project, int dimension) {
 }
 
 void Indexer::Observe(absl::string_view project,
-                      const std::vector<v1::LogRecord>& records) {
-  if (records.empty()) return;
+                      const std::vector<trace::TraceLog::News>& news) {
+  if (news.empty()) return;
   // By the log alone: what is deleted before it is indexed never gets there.
   uint64_t traces = 0;
-  for (const v1::LogRecord& record : records) {
-    traces += record.has_trace();
-    traces -= record.deletion().run_count();
+  for (const trace::TraceLog::News& record : news) {
+    traces += record.kind == v1::LogRecord::kTrace;
+    traces -= record.removed;
   }
 
   absl::MutexLock lock(&mutex_);
   Project& observed = GetProject(project);
-  observed.durable = std::max(observed.durable, records.back().sequence());
+  observed.durable = std::max(observed.durable, news.back().sequence);
   observed.traces += traces;
   observed.status = absl::OkStatus();
   if (observed.index == nullptr && observed.replayed == 0) {
@@ -284,6 +295,28 @@ void Indexer::Observe(absl::string_view project,
     }
   }
   Enqueue(&observed);
+}
+
+absl::Status Indexer::CheckLag(absl::string_view project) const {
+  uint64_t lag;
+  {
+    absl::ReaderMutexLock lock(&mutex_);
+    const Project* known = FindProject(project);
+    // Where it stands still, only a new record sets it going.
+    if (known == nullptr || !known->status.ok()) return absl::OkStatus();
+    lag = known->Lag() + known->preparing_records;
+    if (lag < known->least_lag + options_.max_index_lag) {
+      return absl::OkStatus();
+    }
+  }
+  v1::ErrorDetail detail = base::MakeErrorDetail(
+      v1::ErrorDetail::REASON_OVERLOADED, "",
+      absl::StrCat("ingest.max_index_lag: ", options_.max_index_lag,
+                   " records that are accepted and not indexed"),
+      absl::StrCat("the index of this project is ", lag,
+                   " records behind; send again later"));
+  detail.mutable_retry_delay()->set_nanos(kRetryMilliseconds * 1'000'000);
+  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
 }
 
 std::shared_ptr<Indexer::Prepared> Indexer::Prepare(
@@ -305,11 +338,13 @@ std::shared_ptr<Indexer::Prepared> Indexer::Prepare(
       prepared->embedder = stored.index->embedder;
     }
     prepared->project = &stored;
+    prepared->records = records.size();
     prepared->bytes = 2 * records.size() *
                       static_cast<size_t>(prepared->embedder->dimension()) *
                       sizeof(float);
     backlog_ += prepared->bytes;
     ++stored.preparing;
+    stored.preparing_records += records.size();
   }
   const size_t numbers = records.size() * prepared->embedder->dimension();
   prepared->batch.trajectories.reserve(numbers);
@@ -352,6 +387,7 @@ void Indexer::Deliver(std::shared_ptr<Prepared> prepared,
   absl::MutexLock lock(&mutex_);
   Project* project = prepared->project;
   --project->preparing;
+  project->preparing_records -= prepared->records;
   if (kept == 0) {
     backlog_ -= prepared->bytes;
   } else {
@@ -521,6 +557,7 @@ void Indexer::Advance(Project* project) {
       project->embedding_dimension = batch->embedding_dimension;
     }
     index->indexed = batch->last;
+    project->least_lag = std::min(project->least_lag, project->Lag());
   }
   if (status.ok() && next != nullptr) {
     batch = ReadBatch(project->name, *next, index->indexed);

@@ -28,7 +28,8 @@ namespace faultline::ingest {
 // to its behaviour spaces, one for each view, in log order. What a call stores
 // is embedded on the caller's thread and handed over when it is durable; what
 // nobody handed over, or came when too much was waiting, the thread reads from
-// the log. So a flood of traces costs delay and never memory.
+// the log. So a flood of traces costs delay and never memory; CheckLag bounds
+// the delay.
 //
 // Owns the spaces, which are a cache of the log, and the checkpoints, which
 // spare a start most of the reading: files of everything that indexing derives
@@ -56,6 +57,13 @@ class Indexer {
       ABSL_LOCKS_EXCLUDED(mutex_);
   void WaitUntilIndexed(absl::string_view project) ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // UNAVAILABLE, with a delay, where the index of the project is more than
+  // max_index_lag records further behind than it was when it was nearest since
+  // the start: one that is rebuilt is caught up with while calls come in, but
+  // not as fast as they like. OK where indexing stands still.
+  absl::Status CheckLag(absl::string_view project) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
   // What a call's records mean to the index, on their way into the log.
   struct Prepared;
   // Embeds the records of a call of Append. Null where the index will read them
@@ -71,7 +79,7 @@ class Indexer {
 
   // New durable records of a project, in log order. Does not block.
   void Observe(absl::string_view project,
-               const std::vector<v1::LogRecord>& records)
+               const std::vector<trace::TraceLog::News>& news)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // The k runs nearest to a valid trace in a view, but for the one with

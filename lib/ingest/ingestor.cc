@@ -1,12 +1,14 @@
 #include "lib/ingest/ingestor.h"
 
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
 #include "lib/ingest/indexer.h"
@@ -20,16 +22,10 @@ namespace {
 struct Counts {
   uint64_t rejected = 0;
   uint64_t duplicates = 0;
+  uint64_t held = 0;
   std::map<v1::DeletionReason, uint64_t> removed;
   uint64_t sampled = 0;
   double unsent = 0;
-
-  void AddRun(const v1::Trace& trace) {
-    if (trace.keep_probability() > 0 && trace.keep_probability() < 1) {
-      ++sampled;
-      unsent += 1 / trace.keep_probability() - 1;
-    }
-  }
 };
 
 // As serialised.
@@ -90,6 +86,7 @@ class IngestorImpl : public Ingestor {
   absl::Status Replay(
       const std::function<Indexer::EmbedderPtr(absl::string_view project)>&
           embedder) override;
+  absl::Status CheckRoom(absl::string_view project, bool pieces) override;
   absl::Status IngestTraces(absl::string_view project,
                             std::vector<v1::Trace>&& traces,
                             Done done) override;
@@ -138,9 +135,14 @@ class IngestorImpl : public Ingestor {
   absl::Status Append(absl::string_view project, v1::RecordSource source,
                       std::vector<v1::LogRecord> records, Result result,
                       Done done) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Appends runs that were assembled, embedded as what a call stores, and
+  // waits.
+  absl::StatusOr<std::vector<trace::TraceLog::Appended>> AppendRuns(
+      const std::string& project, std::vector<v1::LogRecord> records);
   void Count(absl::string_view project, v1::RecordSource source,
              const Result& result) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Observe(absl::string_view project, std::vector<v1::LogRecord> records)
+  void Observe(absl::string_view project,
+               const std::vector<trace::TraceLog::News>& news)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   trace::TraceLog* const log_;
@@ -149,7 +151,7 @@ class IngestorImpl : public Ingestor {
   const base::Clock* const clock_;
   RejectionLog rejections_;
   Indexer indexer_;
-  const std::unique_ptr<TraceAssembler> assembler_;
+  std::unique_ptr<TraceAssembler> assembler_;
 
   mutable absl::Mutex mutex_;
   absl::flat_hash_map<std::string, Counts> counts_ ABSL_GUARDED_BY(mutex_);
@@ -170,26 +172,49 @@ IngestorImpl::IngestorImpl(const Options& options,
       clock_(clock),
       indexer_(options, std::move(first_embedder), log),
       assembler_(std::move(assembler)) {
-  log_->SetObserver(
-      [this](absl::string_view project, std::vector<v1::LogRecord> records) {
-        Observe(project, std::move(records));
-      });
+  log_->SetObserver([this](absl::string_view project,
+                           const std::vector<trace::TraceLog::News>& news) {
+    Observe(project, news);
+  });
 }
 
 IngestorImpl::~IngestorImpl() {
-  absl::MutexLock lock(&mutex_);
-  const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return appends_in_flight_ == 0;
-  };
-  mutex_.Await(absl::Condition(&idle));
+  {
+    absl::MutexLock lock(&mutex_);
+    const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+      return appends_in_flight_ == 0;
+    };
+    mutex_.Await(absl::Condition(&idle));
+  }
+  // Its last runs go through everything else.
+  assembler_.reset();
 }
 
 absl::Status IngestorImpl::Replay(
     const std::function<Indexer::EmbedderPtr(absl::string_view project)>&
         embedder) {
   FAULTLINE_RETURN_IF_ERROR(indexer_.Replay(embedder));
-  assembler_->Start();
+  assembler_->Start({.has_room =
+                         [this](const std::string& project) {
+                           return indexer_.CheckLag(project).ok();
+                         },
+                     .append =
+                         [this](const std::string& project,
+                                std::vector<v1::LogRecord> records) {
+                           return AppendRuns(project, std::move(records));
+                         }});
   return absl::OkStatus();
+}
+
+absl::Status IngestorImpl::CheckRoom(absl::string_view project, bool pieces) {
+  FAULTLINE_RETURN_IF_ERROR(log_->CheckRoom(project));
+  absl::Status status = indexer_.CheckLag(project);
+  if (status.ok() && pieces) status = assembler_->CheckRoom(project);
+  if (!status.ok()) {
+    absl::MutexLock lock(&mutex_);
+    ++counts_[project].held;
+  }
+  return status;
 }
 
 absl::Status IngestorImpl::IngestTraces(absl::string_view project,
@@ -277,7 +302,7 @@ template <typename Element>
 absl::Status IngestorImpl::Admit(absl::string_view project,
                                  const v1::ProjectConfig& settings,
                                  const std::vector<Element>& elements) {
-  absl::Status status = log_->CheckRoom(project);
+  absl::Status status = CheckRoom(project, std::is_same_v<Element, v1::Piece>);
   const v1::QuotaConfig& quota = settings.quota();
   const bool limited = quota.records_per_second() > 0 ||
                        quota.bytes_per_second() > 0 || quota.stored_bytes() > 0;
@@ -424,6 +449,29 @@ absl::Status IngestorImpl::Append(absl::string_view project,
   return status;
 }
 
+absl::StatusOr<std::vector<trace::TraceLog::Appended>> IngestorImpl::AppendRuns(
+    const std::string& project, std::vector<v1::LogRecord> records) {
+  const auto prepared = indexer_.Prepare(project, records);
+  const auto deliver =
+      [&](const std::vector<trace::TraceLog::Appended>* appended) {
+        if (prepared != nullptr) indexer_.Deliver(prepared, appended);
+      };
+  absl::StatusOr<std::vector<trace::TraceLog::Appended>> result;
+  absl::Notification settled;
+  const absl::Status status =
+      log_->Append(project, std::move(records), [&](auto appended) {
+        deliver(appended.ok() ? &*appended : nullptr);
+        result = std::move(appended);
+        settled.Notify();
+      });
+  if (!status.ok()) {
+    deliver(nullptr);
+    return status;
+  }
+  settled.WaitForNotification();
+  return result;
+}
+
 void IngestorImpl::AddRejection(absl::string_view project,
                                 v1::RecordSource source,
                                 absl::string_view trace_id,
@@ -447,20 +495,23 @@ void IngestorImpl::Count(absl::string_view project, v1::RecordSource source,
 }
 
 void IngestorImpl::Observe(absl::string_view project,
-                           std::vector<v1::LogRecord> records) {
+                           const std::vector<trace::TraceLog::News>& news) {
+  bool deleted = false;
   {
     absl::MutexLock lock(&mutex_);
     Counts& counts = counts_[project];
-    for (const v1::LogRecord& record : records) {
-      if (record.has_trace()) {
-        counts.AddRun(record.trace());
-      } else if (record.has_deletion()) {
-        counts.removed[record.deletion().reason()] +=
-            record.deletion().run_count();
+    for (const trace::TraceLog::News& record : news) {
+      if (record.kind == v1::LogRecord::kDeletion) {
+        deleted = true;
+        counts.removed[record.reason] += record.removed;
+      } else if (record.keep_probability > 0 && record.keep_probability < 1) {
+        ++counts.sampled;
+        counts.unsent += 1 / record.keep_probability - 1;
       }
     }
   }
-  indexer_.Observe(project, records);
+  if (deleted) assembler_->OnDeletion(project);
+  indexer_.Observe(project, news);
 }
 
 void IngestorImpl::SetEmbedder(absl::string_view project,
@@ -508,6 +559,7 @@ Ingestor::Counters IngestorImpl::GetCounters(absl::string_view project) const {
   if (it != counts_.end()) {
     counters.rejected = it->second.rejected;
     counters.duplicates = it->second.duplicates;
+    counters.held = it->second.held;
     counters.removed = it->second.removed;
     counters.sampled = it->second.sampled;
     counters.unsent = it->second.unsent;
@@ -527,8 +579,9 @@ absl::StatusOr<std::unique_ptr<Ingestor>> Ingestor::Create(
     const Options& options, trace::TraceLog* log,
     const trace::TraceValidator* validator, Settings settings,
     const base::Clock* clock) {
-  if (options.index_batch == 0) {
-    return absl::InvalidArgumentError("index_batch: 0 (at least 1)");
+  if (options.index_batch == 0 || options.max_index_lag == 0) {
+    return absl::InvalidArgumentError(
+        "index_batch or max_index_lag: 0 (at least 1)");
   }
   FAULTLINE_ASSIGN_OR_RETURN(
       Indexer::EmbedderPtr embedder,
@@ -538,6 +591,9 @@ absl::StatusOr<std::unique_ptr<Ingestor>> Ingestor::Create(
   FAULTLINE_RETURN_IF_ERROR(space::VectorSpace::Create(space).status());
   TraceAssembler::Options assembly;
   assembly.limits = validator->limits();
+  assembly.max_due = options.max_closing_runs;
+  // Each batch waits for the disk once.
+  assembly.batch = 256;
   assembly.on_assembled = options.on_assembled;
   FAULTLINE_ASSIGN_OR_RETURN(
       auto assembler, TraceAssembler::Create(assembly, log, settings, clock));

@@ -28,7 +28,9 @@ namespace faultline::ingest {
 // The fast path: validate, log, acknowledge; then, on one indexing thread,
 // extract, embed and add to the project's behaviour space, in log order. The
 // thread reads the log from its own watermark on, so that a flood of traces
-// costs delay and never memory. Reads immutable embedders of the slow loop;
+// costs no memory; and where it is too far behind, more is refused until it is
+// not, so that a flood costs no unbounded delay either. Reads immutable
+// embedders of the slow loop;
 // writes nothing but the log and the space, which is a cache of the log.
 // Pieces of runs are acknowledged when they are durable, and put together to
 // traces of the log on a thread of their own (trace_assembler.h).
@@ -54,6 +56,13 @@ class Ingestor {
     // Vectors that wait to be added, in bytes; beyond it the index reads the
     // log.
     size_t max_backlog_bytes = 64 << 20;
+    // Records of one project that are accepted and not indexed yet; beyond
+    // them calls are refused. What a start finds in the log is not counted.
+    // At least 1.
+    uint64_t max_index_lag = 16384;
+    // Runs of one project that are due to be put together; beyond them pieces
+    // are refused. At least 1.
+    size_t max_closing_runs = 4096;
     // Told when runs of a project were assembled, on the assembler's thread.
     // May be null.
     std::function<void(const std::string& project)> on_assembled;
@@ -100,6 +109,9 @@ class Ingestor {
     std::map<v1::ErrorDetail::Reason, uint64_t> refused;
     // Runs removed.
     std::map<v1::DeletionReason, uint64_t> removed;
+    // Times that CheckRoom or a call found the index or the assembly of runs
+    // too far behind.
+    uint64_t held = 0;
     // Stored runs of runtimes that sample, and how many these did not send,
     // estimated.
     uint64_t sampled = 0;
@@ -127,12 +139,17 @@ class Ingestor {
       const std::function<std::shared_ptr<const embedding::Embedder>(
           absl::string_view project)>& embedder) = 0;
 
+  // UNAVAILABLE, with a delay, where a call of the project would be refused now
+  // because the log, the index or, for `pieces`, the assembly of runs is too
+  // far behind. Cheap: for those who can wait before they give.
+  virtual absl::Status CheckRoom(absl::string_view project, bool pieces) = 0;
+
   // `done` is called once, when every accepted trace is durable, possibly
   // before the call returns; it must not block. An error calls nothing:
-  // UNAVAILABLE where the log is full, RESOURCE_EXHAUSTED where the project is
-  // over its quota, both with a delay; INVALID_ARGUMENT where its name is
-  // malformed. Where `traces` is not empty after an error it is as it was, and
-  // may be given again.
+  // UNAVAILABLE as CheckRoom, RESOURCE_EXHAUSTED where the project is over its
+  // quota, both with a delay; INVALID_ARGUMENT where its name is malformed.
+  // Where `traces` is not empty after an error it is as it was, and may be
+  // given again.
   virtual absl::Status IngestTraces(absl::string_view project,
                                     std::vector<v1::Trace>&& traces,
                                     Done done) = 0;

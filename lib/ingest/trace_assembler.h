@@ -32,9 +32,11 @@ namespace faultline::ingest {
 // forgotten amend_window after the last piece, or when more than max_open_runs
 // closed ones are remembered.
 //
-// Memory: about 250 bytes for each run that is open or may be amended. All of
-// it can be rebuilt from the staged pieces, and is, by Create: assembling a
-// run again changes nothing.
+// Memory: about 300 bytes for each run that is open or may be amended, and the
+// pieces of open runs as long as there is room for all of a run
+// (max_held_bytes); others are read again when their run closes. All of it can
+// be rebuilt from the staged pieces, and is, by Create: assembling a run again
+// changes nothing.
 //
 // Does not own the log or the clock. Thread-safe. One thread closes runs; it
 // waits for the log, and nobody waits for it. The destructor stops it after
@@ -46,10 +48,15 @@ class TraceAssembler {
     v1::TraceLimits limits;
     // Runs read, put together and appended at once. At least 1.
     size_t batch = 64;
+    // Runs of one project that are due; beyond them pieces are refused. At
+    // least 1.
+    size_t max_due = 4096;
     // Staged pieces of one run. At least 1.
     uint32_t max_pieces = 16384;
     // Bytes of the staged pieces of one run. At least 1.
     uint64_t max_bytes = 64 << 20;
+    // Memory for pieces of open runs, about.
+    uint64_t max_held_bytes = 96 << 20;
     // Told when runs were assembled, on the closing thread. May be null.
     std::function<void(const std::string& project)> on_assembled;
   };
@@ -96,8 +103,28 @@ class TraceAssembler {
 
   virtual ~TraceAssembler() = default;
 
+  // Where assembled runs go; called on the closing thread.
+  struct Output {
+    // Whether runs of a project may be appended now; else it is asked again
+    // after a while.
+    std::function<bool(const std::string& project)> has_room;
+    // Appends records to the log, and waits. Where it returns an error nothing
+    // was appended, and it is called again after a while.
+    std::function<absl::StatusOr<std::vector<trace::TraceLog::Appended>>(
+        const std::string& project, std::vector<v1::LogRecord> records)>
+        append;
+  };
+
   // Closes runs from now on. Call once.
-  virtual void Start() = 0;
+  virtual void Start(Output output) = 0;
+
+  // To be called when runs of a project were deleted, with their pieces: what
+  // is held in memory may be gone.
+  virtual void OnDeletion(absl::string_view project) = 0;
+
+  // UNAVAILABLE, with a delay, where pieces of the project would be refused
+  // now because too many of its runs are due.
+  virtual absl::Status CheckRoom(absl::string_view project) = 0;
 
   // Stages pieces; `done` is called once, when they are durable, possibly
   // before the call returns; it must not block. Returns the log's errors, and

@@ -1,5 +1,7 @@
 #include "lib/store/key_value_store.h"
 
+#include <utility>
+
 namespace faultline::store {
 
 absl::string_view FamilyName(Family family) {
@@ -20,19 +22,18 @@ absl::string_view FamilyName(Family family) {
   return "";
 }
 
-void WriteBatch::Put(Family family, absl::string_view key,
-                     absl::string_view value) {
-  operations_.push_back({.family = family,
-                         .key = std::string(key),
-                         .value = std::string(value),
-                         .erase = false});
+void WriteBatch::Put(Family family, std::string key, std::string value) {
   byte_size_ += key.size() + value.size();
+  operations_.push_back({.family = family,
+                         .key = std::move(key),
+                         .value = std::move(value),
+                         .erase = false});
 }
 
-void WriteBatch::Delete(Family family, absl::string_view key) {
-  operations_.push_back(
-      {.family = family, .key = std::string(key), .value = "", .erase = true});
+void WriteBatch::Delete(Family family, std::string key) {
   byte_size_ += key.size();
+  operations_.push_back(
+      {.family = family, .key = std::move(key), .value = "", .erase = true});
 }
 
 void WriteBatch::Clear() {

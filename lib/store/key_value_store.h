@@ -38,8 +38,8 @@ class WriteBatch {
     bool erase;
   };
 
-  void Put(Family family, absl::string_view key, absl::string_view value);
-  void Delete(Family family, absl::string_view key);
+  void Put(Family family, std::string key, std::string value);
+  void Delete(Family family, std::string key);
   void Clear();
 
   bool empty() const { return operations_.empty(); }

@@ -22,7 +22,7 @@ class RocksStore : public KeyValueStore {
  public:
   struct Options {
     // Memory for blocks read, with their indexes and filters.
-    size_t cache_bytes = 128 << 20;
+    size_t cache_bytes = 64 << 20;
     // Memory for writes that are not yet in a table file, in all.
     size_t write_buffer_bytes = 128 << 20;
     // Space that is left free on the disk, for tables and compaction to be

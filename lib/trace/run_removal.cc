@@ -49,8 +49,8 @@ absl::Status RunRemoval::Bury(uint64_t sequence) {
 
 void RunRemoval::Erase(Family family, absl::string_view key,
                        absl::string_view value) {
-  apply_.Delete(family, key);
-  undo_.Put(family, key, value);
+  apply_.Delete(family, std::string(key));
+  undo_.Put(family, std::string(key), std::string(value));
 }
 
 absl::StatusOr<std::vector<uint64_t>> RunRemoval::BuryAll(

@@ -87,8 +87,8 @@ absl::string_view TraceIdOf(const v1::LogRecord& record) {
   return "";
 }
 
-bool IsRun(const v1::LogRecord& record) {
-  return record.has_trace() || record.has_replacement();
+bool IsRun(v1::LogRecord::PayloadCase kind) {
+  return kind == v1::LogRecord::kTrace || kind == v1::LogRecord::kReplacement;
 }
 
 // Where a project's log stands.
@@ -110,22 +110,30 @@ struct Removal {
   absl::Notification settled;
 };
 
-// A record on its way into the log.
+// A record on its way into the log: what the committer needs to know of it. The
+// record itself is let go where it was made, since freeing it costs more than
+// anything that the committer does.
 struct Entry {
-  v1::LogRecord record;
-  std::string payload;  // serialised, without sequence and receive_time
-  std::string id_key;   // empty: never a duplicate
+  v1::LogRecord::PayloadCase kind;
+  std::string value;   // serialised, without sequence and receive_time
+  std::string id_key;  // empty: never a duplicate
   uint64_t digest = 0;
+  std::string trace_id;         // of what may take the place of another record
+  std::string config;           // settings, serialised
+  double keep_probability = 0;  // of a trace
 
   // `known`: what its id stands for; sequence 0: nothing.
   bool IsDuplicateOf(const Known& known) const {
     return known.sequence != 0 &&
-           (record.has_trace() || known.digest == digest);
+           (kind == v1::LogRecord::kTrace || known.digest == digest);
   }
   bool ReplacesNothing(const Known& known) const {
-    return record.has_replacement() && known.sequence == 0;
+    return kind == v1::LogRecord::kReplacement && known.sequence == 0;
   }
 };
+
+// Room for sequence and receive_time behind what is serialised of a record.
+constexpr size_t kStampBytes = 40;
 
 // A piece on its way into the store.
 struct PieceEntry {
@@ -136,19 +144,23 @@ struct PieceEntry {
 // Fills all but the record's sequence and receive_time. On the caller's
 // thread, since serialising costs more than anything that the committer does.
 absl::StatusOr<Entry> MakeEntry(absl::string_view project,
-                                v1::LogRecord record) {
+                                v1::LogRecord* unstamped) {
+  unstamped->clear_sequence();
+  unstamped->clear_receive_time();
+  const v1::LogRecord& record = *unstamped;
   Entry entry;
-  record.clear_sequence();
-  record.clear_receive_time();
-  switch (record.payload_case()) {
+  entry.kind = record.payload_case();
+  switch (entry.kind) {
     case v1::LogRecord::kTrace:
       entry.id_key = IdKey(project, kTraceId, {record.trace().trace_id()});
+      entry.keep_probability = record.trace().keep_probability();
       break;
     case v1::LogRecord::kOutcome:
       entry.id_key = IdKey(project, kOutcomeId,
                            {record.outcome().trace_id(),
                             record.outcome().evaluation().evaluator()});
       entry.digest = Digest(record.outcome());
+      entry.trace_id = record.outcome().trace_id();
       break;
     case v1::LogRecord::kAnnotation: {
       const v1::Annotation& annotation = record.annotation().annotation();
@@ -156,23 +168,28 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
                            {record.annotation().trace_id(),
                             annotation.annotator(), annotation.failure_mode()});
       entry.digest = Digest(record.annotation());
+      entry.trace_id = record.annotation().trace_id();
       break;
     }
     case v1::LogRecord::kReplacement:
       entry.id_key =
           IdKey(project, kTraceId, {record.replacement().trace_id()});
       entry.digest = Digest(record.replacement());
+      entry.trace_id = record.replacement().trace_id();
+      break;
+    case v1::LogRecord::kConfig:
+      record.config().SerializeToString(&entry.config);
       break;
     case v1::LogRecord::kReview:
-    case v1::LogRecord::kConfig:
       break;
     case v1::LogRecord::kDeletion:
     case v1::LogRecord::kTombstone:
     case v1::LogRecord::PAYLOAD_NOT_SET:
       return absl::InvalidArgumentError("trace log: a record has no payload");
   }
-  record.SerializeToString(&entry.payload);
-  entry.record = std::move(record);
+  const size_t size = record.ByteSizeLong();
+  entry.value.reserve(size + kStampBytes);
+  record.AppendToString(&entry.value);
   return entry;
 }
 
@@ -214,8 +231,7 @@ class StoreTraceLog : public TraceLog {
   absl::Status Append(absl::string_view project,
                       std::vector<v1::LogRecord> records, Done done) override;
   absl::Status AppendPieces(absl::string_view project,
-                            std::vector<v1::Piece>&& pieces,
-                            Done done) override;
+                            absl::Span<v1::Piece> pieces, Done done) override;
   absl::Status DropPieces(absl::string_view project,
                           const std::vector<std::string>& trace_ids,
                           Done done) override;
@@ -303,6 +319,7 @@ class StoreTraceLog : public TraceLog {
   // One commit in the making. Keys point into the calls.
   struct Changes {
     WriteBatch apply;
+    // What else taking it back takes, beside the deletion of what was put.
     WriteBatch undo;
     absl::flat_hash_map<absl::string_view, Id> ids;         // by key
     absl::flat_hash_map<absl::string_view, bool> staged;    // by piece key
@@ -328,7 +345,7 @@ class StoreTraceLog : public TraceLog {
   void CommitRemoval(const Call& call);
   absl::StatusOr<v1::LogRecord> Remove(const Call& call, Deleted* deleted);
   absl::Status Repair();
-  void Observe(std::vector<Call>* group);
+  void Observe(const std::vector<Call>& group);
   Extent ExtentOf(absl::string_view project) const ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Options options_;
@@ -364,9 +381,8 @@ absl::Status StoreTraceLog::Append(absl::string_view project,
   call.done = std::move(done);
   call.entries.reserve(records.size());
   for (v1::LogRecord& record : records) {
-    FAULTLINE_ASSIGN_OR_RETURN(Entry entry,
-                               MakeEntry(project, std::move(record)));
-    call.bytes += entry.payload.size();
+    FAULTLINE_ASSIGN_OR_RETURN(Entry entry, MakeEntry(project, &record));
+    call.bytes += entry.value.size();
     call.entries.push_back(std::move(entry));
   }
   Enqueue(std::move(call));
@@ -374,7 +390,7 @@ absl::Status StoreTraceLog::Append(absl::string_view project,
 }
 
 absl::Status StoreTraceLog::AppendPieces(absl::string_view project,
-                                         std::vector<v1::Piece>&& pieces,
+                                         absl::Span<v1::Piece> pieces,
                                          Done done) {
   FAULTLINE_RETURN_IF_ERROR(CheckRoom(project));
   Call call;
@@ -463,7 +479,7 @@ void StoreTraceLog::CommitUntilStopped() {
       CommitRemoval(group.front());
       continue;
     }
-    if (status.ok()) Observe(&group);
+    if (status.ok()) Observe(group);
     for (Call& call : group) {
       if (status.ok()) {
         call.done(std::move(call.appended));
@@ -551,16 +567,19 @@ absl::Status StoreTraceLog::Write(Changes* changes) {
     const auto old = store_->Get(Family::kMeta, key);
     if (old.ok()) {
       changes->undo.Put(Family::kMeta, key, *old);
-    } else if (absl::IsNotFound(old.status())) {
-      changes->undo.Delete(Family::kMeta, key);
-    } else {
+    } else if (!absl::IsNotFound(old.status())) {
       return old.status();
     }
     changes->apply.Put(Family::kMeta, key, config);
   }
   absl::Status status = store_->Write(changes->apply, /*sync=*/true);
   if (!status.ok()) {
-    repair_ = std::move(changes->undo);
+    for (const WriteBatch::Operation& operation : changes->apply.operations()) {
+      if (!operation.erase) repair_.Delete(operation.family, operation.key);
+    }
+    for (const WriteBatch::Operation& operation : changes->undo.operations()) {
+      repair_.Put(operation.family, operation.key, operation.value);
+    }
     return status;
   }
   absl::MutexLock lock(&mutex_);
@@ -610,15 +629,14 @@ void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
   if (call->entries.empty()) return;
   auto [last_it, first_of_project] = changes->last.try_emplace(call->project);
   if (first_of_project) last_it->second = LastSequence(call->project);
-  v1::LogRecord header;
-  SetTime(call->receive_time, header.mutable_receive_time());
-  std::string value;
+  v1::LogRecord stamp;
+  SetTime(call->receive_time, stamp.mutable_receive_time());
+  call->appended.reserve(call->entries.size());
   for (Entry& entry : call->entries) {
     const uint64_t sequence = last_it->second + 1;
-    header.set_sequence(sequence);
+    stamp.set_sequence(sequence);
     // Messages are concatenated to be merged: this is the whole record.
-    header.SerializeToString(&value);
-    value += entry.payload;
+    stamp.AppendToString(&entry.value);
     if (!entry.id_key.empty()) {
       auto& [known, changed] = changes->ids[entry.id_key];
       if (entry.IsDuplicateOf(known)) {
@@ -630,51 +648,43 @@ void StoreTraceLog::AddRecords(Call* call, Changes* changes) const {
         call->appended.emplace_back();
         continue;
       }
-      if (!std::exchange(changed, true)) {
-        if (known.sequence != 0) {
-          changes->undo.Put(Family::kIds, entry.id_key, known.Encode());
-        } else {
-          changes->undo.Delete(Family::kIds, entry.id_key);
-        }
+      if (!std::exchange(changed, true) && known.sequence != 0) {
+        changes->undo.Put(Family::kIds, entry.id_key, known.Encode());
       }
       if (known.sequence != 0) {
-        const std::string earlier = EarlierKey(
-            call->project,
-            IsRun(entry.record) ? kEarlierVersion : kEarlierJudgement,
-            TraceIdOf(entry.record), known.sequence);
-        changes->apply.Put(Family::kIds, earlier, "");
-        changes->undo.Delete(Family::kIds, earlier);
+        changes->apply.Put(
+            Family::kIds,
+            EarlierKey(call->project,
+                       IsRun(entry.kind) ? kEarlierVersion : kEarlierJudgement,
+                       entry.trace_id, known.sequence),
+            "");
       }
       known = {.sequence = sequence, .digest = entry.digest};
-      if (IsRun(entry.record)) {
+      if (IsRun(entry.kind)) {
         known.receive_seconds = static_cast<uint32_t>(
-            std::max<int64_t>(header.receive_time().seconds(), 0));
-        known.bytes = static_cast<uint32_t>(value.size());
+            std::max<int64_t>(stamp.receive_time().seconds(), 0));
+        known.bytes = static_cast<uint32_t>(entry.value.size());
       }
       changes->apply.Put(Family::kIds, entry.id_key, known.Encode());
-      changes->bytes[call->project] += static_cast<int64_t>(value.size());
+      changes->bytes[call->project] += static_cast<int64_t>(entry.value.size());
     }
-    if (entry.record.has_config()) {
-      changes->configs[call->project] =
-          entry.record.config().SerializeAsString();
+    if (entry.kind == v1::LogRecord::kConfig) {
+      changes->configs[call->project] = std::move(entry.config);
     }
-    const std::string log_key = LogKey(call->project, sequence);
-    changes->apply.Put(Family::kLog, log_key, value);
-    changes->undo.Delete(Family::kLog, log_key);
+    changes->apply.Put(Family::kLog, LogKey(call->project, sequence),
+                       std::move(entry.value));
     last_it->second = sequence;
-    entry.record.set_sequence(sequence);
-    *entry.record.mutable_receive_time() = header.receive_time();
     call->appended.push_back({.sequence = sequence, .duplicate = false});
   }
 }
 
 void StoreTraceLog::AddPieces(Call* call, Changes* changes) {
-  for (const PieceEntry& piece : call->pieces) {
+  call->appended.reserve(call->appended.size() + call->pieces.size());
+  for (PieceEntry& piece : call->pieces) {
     bool& staged = changes->staged[piece.key];
     call->appended.push_back({.sequence = 0, .duplicate = staged});
     if (std::exchange(staged, true)) continue;
-    changes->apply.Put(Family::kPieces, piece.key, piece.value);
-    changes->undo.Delete(Family::kPieces, piece.key);
+    changes->apply.Put(Family::kPieces, piece.key, std::move(piece.value));
   }
 }
 
@@ -687,22 +697,24 @@ absl::Status StoreTraceLog::Repair() {
   return absl::OkStatus();
 }
 
-void StoreTraceLog::Observe(std::vector<Call>* group) {
+void StoreTraceLog::Observe(const std::vector<Call>& group) {
   if (!observer_) return;
-  std::vector<std::pair<std::string, std::vector<v1::LogRecord>>> fresh;
-  absl::flat_hash_map<std::string, size_t> index;
-  for (Call& call : *group) {
+  std::vector<std::pair<absl::string_view, std::vector<News>>> fresh;
+  absl::flat_hash_map<absl::string_view, size_t> index;
+  for (const Call& call : group) {
     for (size_t i = 0; i < call.entries.size(); ++i) {
       const Appended& appended = call.appended[i];
       if (appended.duplicate || appended.sequence == 0) continue;
       const auto [it, added] = index.try_emplace(call.project, fresh.size());
       if (added) fresh.push_back({call.project, {}});
-      fresh[it->second].second.push_back(std::move(call.entries[i].record));
+      const Entry& entry = call.entries[i];
+      fresh[it->second].second.push_back(
+          {.sequence = appended.sequence,
+           .kind = entry.kind,
+           .keep_probability = entry.keep_probability});
     }
   }
-  for (auto& [project, records] : fresh) {
-    observer_(project, std::move(records));
-  }
+  for (const auto& [project, news] : fresh) observer_(project, news);
 }
 
 absl::Status ParseRecord(absl::string_view project, uint64_t sequence,
@@ -924,7 +936,7 @@ absl::StatusOr<TraceLog::Deleted> StoreTraceLog::Delete(
       const absl::StatusOr<v1::LogRecord> record = Read(project, *next);
       if (absl::IsNotFound(record.status())) continue;
       FAULTLINE_RETURN_IF_ERROR(record.status());
-      if (!IsRun(*record)) continue;
+      if (!IsRun(record->payload_case())) continue;
       call.bytes += record->ByteSizeLong();
       removal.runs.push_back({*next, std::string(TraceIdOf(*record))});
     }
@@ -947,9 +959,10 @@ void StoreTraceLog::CommitRemoval(const Call& call) {
     call.removal->result = record.status();
   } else {
     if (observer_ && deleted.runs > 0) {
-      std::vector<v1::LogRecord> records(1);
-      records[0] = *std::move(record);
-      observer_(call.project, std::move(records));
+      observer_(call.project, {{.sequence = record->sequence(),
+                                .kind = record->payload_case(),
+                                .reason = call.removal->reason,
+                                .removed = deleted.runs}});
     }
     call.removal->result = deleted;
   }
@@ -976,9 +989,8 @@ absl::StatusOr<v1::LogRecord> StoreTraceLog::Remove(const Call& call,
   Changes changes;
   changes.apply = std::move(removal.apply());
   changes.undo = std::move(removal.undo());
-  const std::string key = LogKey(call.project, sequence);
-  changes.apply.Put(Family::kLog, key, record.SerializeAsString());
-  changes.undo.Delete(Family::kLog, key);
+  changes.apply.Put(Family::kLog, LogKey(call.project, sequence),
+                    record.SerializeAsString());
   changes.last[call.project] = sequence;
   changes.bytes[call.project] = -static_cast<int64_t>(removal.bytes());
   FAULTLINE_RETURN_IF_ERROR(Write(&changes));
@@ -1001,7 +1013,7 @@ absl::Status StoreTraceLog::Trim(absl::string_view project, uint64_t last) {
   std::vector<uint64_t> spent;
   FAULTLINE_RETURN_IF_ERROR(
       Scan(project, 1, last, [&](const v1::LogRecord& record) {
-        if (IsRun(record)) {
+        if (IsRun(record.payload_case())) {
           first = record.sequence();
           return false;
         }

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/base/clock.h"
 #include "lib/store/key_value_store.h"
@@ -68,9 +69,18 @@ class TraceLog {
     uint64_t bytes = 0;  // of all these, earlier versions included
   };
 
-  // A record as given to an observer: durable, with sequence and receive time.
+  // What an observer is told of a durable record.
+  struct News {
+    uint64_t sequence = 0;
+    v1::LogRecord::PayloadCase kind = v1::LogRecord::PAYLOAD_NOT_SET;
+    // Of a trace: as it says; 0: it does not.
+    double keep_probability = 0;
+    // Of a deletion: why, and how many runs.
+    v1::DeletionReason reason = v1::DELETION_REASON_UNSPECIFIED;
+    uint64_t removed = 0;
+  };
   using Observer = std::function<void(absl::string_view project,
-                                      std::vector<v1::LogRecord> records)>;
+                                      const std::vector<News>& news)>;
   // Called once, on the committer thread, when every record of the call is
   // durable or the commit failed (then nothing of the call was stored). Must
   // not block.
@@ -103,11 +113,11 @@ class TraceLog {
                               Done done) = 0;
 
   // Stages pieces of runs of one project, all in one commit; receive_time is
-  // filled in. Observers do not see them. Errors as of Append;
-  // INVALID_ARGUMENT where a piece has no trace_id or no id. `pieces` is left
-  // as it was where it returns UNAVAILABLE.
+  // filled in, here, too; otherwise they stay with the caller as they are.
+  // Observers do not see them. Errors as of Append; INVALID_ARGUMENT where a
+  // piece has no trace_id or no id.
   virtual absl::Status AppendPieces(absl::string_view project,
-                                    std::vector<v1::Piece>&& pieces,
+                                    absl::Span<v1::Piece> pieces,
                                     Done done) = 0;
 
   // Removes the pieces of runs that are durable now. To be called when no

@@ -42,10 +42,17 @@ v1::StreamTracesResponse ReadUntil(Stream& stream, uint64_t settled) {
   return all;
 }
 
+ingest::Ingestor::Options MayLag(uint64_t records) {
+  ingest::Ingestor::Options options;
+  options.max_index_lag = records;
+  return options;
+}
+
 class IngestServiceTest : public ServiceTest {
  protected:
-  explicit IngestServiceTest(uint64_t window = 4096)
-      : ServiceTest(window),
+  explicit IngestServiceTest(uint64_t window = 4096,
+                             const ingest::Ingestor::Options& ingest = {})
+      : ServiceTest(window, ingest),
         stub_(v1::TraceIngestService::NewStub(channel())) {}
 
   std::unique_ptr<v1::TraceIngestService::Stub> stub_;
@@ -54,6 +61,12 @@ class IngestServiceTest : public ServiceTest {
 class NarrowIngestServiceTest : public IngestServiceTest {
  protected:
   NarrowIngestServiceTest() : IngestServiceTest(/*window=*/64) {}
+};
+
+// The index may be two records behind.
+class LaggingIngestServiceTest : public IngestServiceTest {
+ protected:
+  LaggingIngestServiceTest() : IngestServiceTest(/*window=*/4096, MayLag(2)) {}
 };
 
 TEST_F(IngestServiceTest, UnaryAnswersForEachTrace) {
@@ -211,6 +224,58 @@ TEST_F(NarrowIngestServiceTest, AStreamIsReadOnlyWhileTheWindowIsOpen) {
   EXPECT_EQ(ingestor_->GetCounters("p").rejected, 1);
   stream->WritesDone();
   EXPECT_TRUE(stream->Finish().ok());
+}
+
+TEST_F(LaggingIngestServiceTest, AStreamIsHeldUntilTheIndexHasCaughtUp) {
+  store_.HoldWrites();
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 2), "projects/p")));
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("b", 2))));
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("c", 2))));
+  stream->WritesDone();
+  while (ingestor_->GetCounters("p").held == 0) {
+  }
+  store_.ReleaseWrites();
+  ReadUntil(stream, 6);
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(log_->LastSequence("p"), 6);
+  const ingest::Ingestor::Counters counters = ingestor_->GetCounters("p");
+  EXPECT_TRUE(counters.refused.empty()) << "a held batch is not refused";
+  grpc::ClientContext status_call;
+  v1::GetStatusResponse status;
+  ASSERT_TRUE(v1::AdminService::NewStub(channel())
+                  ->GetStatus(&status_call, {}, &status)
+                  .ok());
+  ASSERT_EQ(status.projects_size(), 1);
+  EXPECT_EQ(status.projects(0).held(), counters.held);
+}
+
+TEST_F(LaggingIngestServiceTest, ACallIsToBeSentAgainWhenTheIndexHasCaughtUp) {
+  store_.HoldWrites();
+  grpc::ClientContext call;
+  Stream stream = stub_->StreamTraces(&call);
+  ASSERT_TRUE(stream->Write(Batch(MakeTraces("a", 2), "projects/p")));
+  store_.WaitForHeldWrite();
+  v1::IngestTracesRequest request;
+  request.set_parent("projects/p");
+  *request.add_traces() = MakeTrace("b");
+  v1::IngestTracesResponse response;
+  {
+    grpc::ClientContext unary;
+    EXPECT_EQ(stub_->IngestTraces(&unary, request, &response).error_code(),
+              grpc::StatusCode::UNAVAILABLE);
+    ASSERT_TRUE(TrailingDetail(unary).has_value());
+    EXPECT_GT(TrailingDetail(unary)->retry_delay().nanos(), 0);
+  }
+  store_.ReleaseWrites();
+  ReadUntil(stream, 2);
+  ingestor_->WaitUntilIndexed("p");
+  {
+    grpc::ClientContext unary;
+    EXPECT_TRUE(stub_->IngestTraces(&unary, request, &response).ok());
+  }
+  EXPECT_EQ(response.stored(), 1);
 }
 
 TEST_F(NarrowIngestServiceTest, AClientThatReadsLateLosesNothing) {

@@ -72,7 +72,9 @@ void AddResource(const std::string& service,
 
 class OtlpServiceTest : public ServiceTest {
  protected:
-  OtlpServiceTest() : stub_(TraceService::NewStub(channel())) {}
+  explicit OtlpServiceTest(const ingest::Ingestor::Options& ingest = {})
+      : ServiceTest(/*window=*/4096, ingest),
+        stub_(TraceService::NewStub(channel())) {}
 
   // Exports to project p.
   grpc::Status Export(const ExportTraceServiceRequest& request) {
@@ -228,6 +230,36 @@ TEST_F(OtlpServiceTest, AFaultOfTheStoreIsToBeRepeated) {
   EXPECT_THAT(status.error_details(), HasSubstr("google.rpc.RetryInfo"));
   ASSERT_TRUE(Export(request).ok());
   EXPECT_THAT(Runs(), ElementsAre(RunId('\1')));
+}
+
+class LaggingOtlpServiceTest : public OtlpServiceTest {
+ protected:
+  LaggingOtlpServiceTest() : OtlpServiceTest(MayLag(2)) {}
+
+ private:
+  static ingest::Ingestor::Options MayLag(uint64_t records) {
+    ingest::Ingestor::Options options;
+    options.max_index_lag = records;
+    return options;
+  }
+};
+
+TEST_F(LaggingOtlpServiceTest, AnExportIsToBeRepeatedWhenTheIndexHasCaughtUp) {
+  store_.HoldWrites();
+  absl::Notification stored;
+  ASSERT_OK(ingestor_->IngestTraces(
+      "p", MakeTraces("a", 2),
+      [&](const absl::StatusOr<ingest::Ingestor::Result>&) {
+        stored.Notify();
+      }));
+  ExportTraceServiceRequest request;
+  AddRun('r', &request);
+  EXPECT_EQ(Export(request).error_code(), grpc::StatusCode::UNAVAILABLE);
+  store_.ReleaseWrites();
+  stored.WaitForNotification();
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_TRUE(Export(request).ok());
+  EXPECT_THAT(Runs(), SizeIs(3));
 }
 
 TEST_F(OtlpServiceTest, IsAnsweredWhenAllOfItIsDurable) {

@@ -126,7 +126,8 @@ void FakeLoop::Release() {
   hold_ = false;
 }
 
-ServiceTest::ServiceTest(uint64_t window)
+ServiceTest::ServiceTest(uint64_t window,
+                         const ingest::Ingestor::Options& ingest)
     : store_(&memory_),
       observer_(&clock_),
       lane_(2, 64 << 20),
@@ -150,7 +151,7 @@ ServiceTest::ServiceTest(uint64_t window)
       defaults, log_.get(), &clock_);
   projects_->StartTicks();
   ingestor_ = *ingest::Ingestor::Create(
-      {}, log_.get(), validator_.get(),
+      ingest, log_.get(), validator_.get(),
       [this](absl::string_view project) {
         return projects_->Settings(project);
       },

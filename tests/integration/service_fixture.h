@@ -82,7 +82,8 @@ class FakeLoop : public slowloop::SlowLoop {
 class ServiceTest : public ::testing::Test {
  protected:
   // `window`: of an ingest stream.
-  explicit ServiceTest(uint64_t window = 4096);
+  explicit ServiceTest(uint64_t window = 4096,
+                       const ingest::Ingestor::Options& ingest = {});
   ~ServiceTest() override;
 
   std::shared_ptr<grpc::Channel> channel() { return channel_; }

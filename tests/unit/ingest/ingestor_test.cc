@@ -82,6 +82,7 @@ class IngestorTest : public ::testing::Test {
     Ingestor::Options options;
     options.index_batch = 3;  // so that a few traces are several batches
     options.max_backlog_bytes = backlog_bytes_;
+    options.max_index_lag = max_index_lag_;
     options.checkpoint_directory = checkpoints_.path();
     auto ingestor = Ingestor::Create(options, log_.get(), validator_.get(),
                                      Settings(), &clock_);
@@ -151,6 +152,7 @@ class IngestorTest : public ::testing::Test {
   FaultStore faults_;
   const testing::TempDir checkpoints_;
   size_t backlog_bytes_ = 64 << 20;
+  uint64_t max_index_lag_ = 16384;
   fakes::FakeClock clock_;
   v1::ProjectConfig settings_;
   std::unique_ptr<trace::TraceValidator> validator_;
@@ -370,6 +372,62 @@ TEST_F(IngestorTest, ReplayReportsALogThatCannotBeRead) {
   // The next record gives it another try.
   ASSERT_OK(Ingest({MakeTrace("b", "x")}));
   EXPECT_THAT(Similar(MakeTrace("q", "x"), 5), ElementsAre("a", "b"));
+}
+
+TEST_F(IngestorTest, WhatIsAcceptedAndNotIndexedIsBounded) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  ingestor_->WaitUntilIndexed("p");
+  max_index_lag_ = 3;
+  Open();  // nothing is indexed before Replay
+  // What the start finds is not counted: the space may be rebuilt for long.
+  ASSERT_OK(Ingest({MakeTrace("c", "x"), MakeTrace("d", "x")}));
+  ASSERT_OK(Ingest({MakeTrace("e", "x")}));
+  std::vector<v1::Trace> late = {MakeTrace("f", "x")};
+  const absl::Status refused =
+      ingestor_->IngestTraces("p", std::move(late), [](const auto&) {});
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kUnavailable,
+                                HasSubstr("5 records behind")));
+  EXPECT_TRUE(base::GetErrorDetail(refused)->has_retry_delay());
+  ASSERT_THAT(late, SizeIs(1));
+  EXPECT_THAT(ingestor_->CheckRoom("p", /*pieces=*/false),
+              StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_EQ(ingestor_->GetCounters("p").held, 2);
+  EXPECT_OK(ingestor_->CheckRoom("other", /*pieces=*/false));
+  ASSERT_OK(Replay());
+  ingestor_->WaitUntilIndexed("p");
+  ASSERT_OK(Ingest(late));
+  EXPECT_EQ(ingestor_->GetCounters("p").held, 2);
+}
+
+TEST_F(IngestorTest, WhatIsOnItsWayToTheDiskCountsAsNotIndexed) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x")}));
+  ingestor_->WaitUntilIndexed("p");
+  max_index_lag_ = 2;
+  Open();
+  ASSERT_OK(Replay());
+  faults_.HoldWrites();
+  absl::Notification settled;
+  ASSERT_OK(ingestor_->IngestTraces(
+      "p", {MakeTrace("b", "x"), MakeTrace("c", "x")},
+      [&](const absl::StatusOr<Ingestor::Result>&) { settled.Notify(); }));
+  EXPECT_THAT(ingestor_->CheckRoom("p", /*pieces=*/false),
+              StatusIs(absl::StatusCode::kUnavailable, _));
+  faults_.ReleaseWrites();
+  settled.WaitForNotification();
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_OK(ingestor_->CheckRoom("p", /*pieces=*/false));
+}
+
+TEST_F(IngestorTest, WhereIndexingStandsStillCallsAreTaken) {
+  ASSERT_OK(Ingest({MakeTrace("a", "x"), MakeTrace("b", "x")}));
+  max_index_lag_ = 1;
+  Open();
+  faults_.FailReads(0, 1, absl::DataLossError("torn"));
+  EXPECT_THAT(Replay(), StatusIs(absl::StatusCode::kDataLoss, _));
+  // Nothing but a new record sets it going.
+  ASSERT_OK(Ingest({MakeTrace("c", "x")}));
+  ingestor_->WaitUntilIndexed("p");
+  EXPECT_EQ(ingestor_->GetCounters("p").indexed, 3);
 }
 
 TEST_F(IngestorTest, ANewEmbedderReplacesTheSpace) {

@@ -1,6 +1,7 @@
 #include "lib/ingest/trace_assembler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "lib/base/error_detail.h"
 #include "lib/base/published.h"
 #include "lib/ingest/piece_merge.h"
 #include "lib/store/memory_store.h"
@@ -108,17 +110,32 @@ class TraceAssemblerTest : public ::testing::Test {
         TraceAssembler::Create(options_, log_.get(), Settings(), &clock_);
     ASSERT_OK(assembler);
     assembler_ = *std::move(assembler);
-    if (start) assembler_->Start();
+    if (start) Start();
   }
 
-  absl::StatusOr<std::vector<Verdict>> Stage(std::vector<v1::Piece> pieces) {
+  void Start() {
+    assembler_->Start({.has_room =
+                           [this](const std::string& project) {
+                             return project != "p" || !behind_;
+                           },
+                       .append =
+                           [this](const std::string& project,
+                                  std::vector<v1::LogRecord> records) {
+                             return log_->AppendAndWait(project,
+                                                        std::move(records));
+                           }});
+  }
+
+  absl::StatusOr<std::vector<Verdict>> Stage(std::vector<v1::Piece> pieces,
+                                             const std::string& project = "p") {
     absl::StatusOr<std::vector<Verdict>> result;
     absl::Notification done;
-    const absl::Status status = assembler_->Stage(
-        "p", std::move(pieces), [&](absl::StatusOr<std::vector<Verdict>> v) {
-          result = std::move(v);
-          done.Notify();
-        });
+    const absl::Status status =
+        assembler_->Stage(project, std::move(pieces),
+                          [&](absl::StatusOr<std::vector<Verdict>> v) {
+                            result = std::move(v);
+                            done.Notify();
+                          });
     if (!status.ok()) return status;
     done.WaitForNotification();
     return result;
@@ -169,6 +186,7 @@ class TraceAssemblerTest : public ::testing::Test {
 
   base::Published<v1::ProjectConfig> config_{nullptr};
   TraceAssembler::Options options_;
+  std::atomic<bool> behind_ = false;  // nothing of p can be logged
   fakes::FakeClock clock_;
   store::MemoryStore memory_;
   fakes::FaultStore store_;
@@ -509,6 +527,63 @@ TEST_F(TraceAssemblerTest, AFullLogLeavesThePiecesToTheCaller) {
   EXPECT_EQ(counters().open, 1);
   store_.ReleaseWrites();
   settled.WaitForNotification();
+}
+
+TEST_F(TraceAssemblerTest, PiecesAreRefusedWhileTooManyRunsAreDue) {
+  options_.max_due = 2;
+  Open(/*start=*/false);
+  MustStage({Part("a", 0, /*last=*/true)});
+  EXPECT_OK(assembler_->CheckRoom("p"));
+  MustStage({Part("b", 0, /*last=*/true)});
+  const absl::Status refused = assembler_->CheckRoom("p");
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_TRUE(base::GetErrorDetail(refused)->has_retry_delay());
+  EXPECT_THAT(Stage({Root("c")}), StatusIs(absl::StatusCode::kUnavailable, _));
+  EXPECT_OK(assembler_->CheckRoom("other"));
+  Start();
+  assembler_->WaitUntilAssembled();
+  EXPECT_EQ(log_->LastSequence("p"), 2);
+  MustStage({Root("c")});
+}
+
+TEST_F(TraceAssemblerTest, AProjectThatCannotBeLoggedYetDelaysNoOther) {
+  behind_ = true;
+  MustStage({Part("a", 0, /*last=*/true)});
+  ASSERT_OK(Stage({Part("b", 0, /*last=*/true)}, "other"));
+  while (log_->LastSequence("other") == 0) {
+  }
+  EXPECT_EQ(log_->LastSequence("p"), 0);
+  behind_ = false;
+  // As soon as it is tried again.
+  while (log_->LastSequence("p") == 0) clock_.Advance(absl::Milliseconds(10));
+  EXPECT_EQ(counters().closed_explicit, 1);
+}
+
+TEST_F(TraceAssemblerTest, PiecesThatAreNotHeldAreReadAgain) {
+  options_.max_held_bytes = 200;  // of one span, not of three
+  Open();
+  MustStage({Root("a"), Span("a", "2", 2, "second")});
+  MustStage({Span("b", "1", 1, "other")});
+  MustStage({Span("a", "1", 1, "first"), Root("b")});
+  Advance(kQuiet);
+  EXPECT_THAT(Steps("a"), ElementsAre("first", "second"));
+  EXPECT_THAT(Steps("b"), ElementsAre("other"));
+  // Nothing of these is held any more.
+  MustStage({Root("c"), Span("c", "1", 1, "third")});
+  Advance(kQuiet);
+  EXPECT_THAT(Steps("c"), ElementsAre("third"));
+}
+
+TEST_F(TraceAssemblerTest, WhatIsHeldOfADeletedRunIsForgotten) {
+  MustStage({Root("a"), Span("a", "1", 1, "x")});
+  v1::LogRecord whole;
+  whole.mutable_trace()->set_trace_id("a");
+  ASSERT_OK(log_->AppendAndWait("p", {whole}));
+  ASSERT_OK(log_->Delete("p", {1}, v1::DELETION_REASON_REQUESTED).status());
+  assembler_->OnDeletion("p");
+  Advance(kQuiet);
+  EXPECT_THAT(Steps("a"), ElementsAre("open")) << "it is not logged";
+  EXPECT_EQ(counters().lost, 1);
 }
 
 TEST_F(TraceAssemblerTest, ADeletedRunStaysDeleted) {

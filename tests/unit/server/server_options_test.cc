@@ -47,6 +47,10 @@ TEST_F(ServerOptionsTest, DefaultsAreFilledIn) {
   EXPECT_EQ(config.stream_window(), 4096);
   EXPECT_EQ(config.drain_deadline().seconds(), 10);
   EXPECT_EQ(config.space().dimension(), 256);
+  EXPECT_EQ(config.ingest().max_index_lag(), 16384);
+  EXPECT_EQ(config.ingest().max_closing_runs(), 4096);
+  EXPECT_EQ(config.store().write_buffer_bytes(), 128 << 20);
+  EXPECT_EQ(config.store().cache_bytes(), 64 << 20);
   EXPECT_FALSE(config.insecure());
 }
 
@@ -84,6 +88,10 @@ TEST_F(ServerOptionsTest, AValueOutOfBoundsNamesItsField) {
       {"max_message_bytes: 1", "max_message_bytes"},
       {"drain_deadline { seconds: -1 }", "drain_deadline"},
       {"space { dimension: 100 }", "space.dimension"},
+      {"ingest { max_index_lag: 255 }", "ingest.max_index_lag"},
+      {"ingest { max_closing_runs: 1000001 }", "ingest.max_closing_runs"},
+      {"store { write_buffer_bytes: 8388607 }", "store.write_buffer_bytes"},
+      {"store { cache_bytes: 1 }", "store.cache_bytes"},
       {"listen_address: '127.0.0.1'", "listen_address"},
       {"listen_address: '127.0.0.1:70000'", "listen_address"},
       {"listen_address: ':7171'", "listen_address"},

@@ -136,8 +136,8 @@ class TraceLogTest : public ::testing::Test {
                                           const std::string& project = "p") {
     Result result;
     absl::Notification settled;
-    const absl::Status status =
-        log_->AppendPieces(project, std::move(pieces), [&](Result appended) {
+    const absl::Status status = log_->AppendPieces(
+        project, absl::MakeSpan(pieces), [&](Result appended) {
           result = std::move(appended);
           settled.Notify();
         });
@@ -207,11 +207,13 @@ class Journal {
   // Notes the records of a commit.
   TraceLog::Observer Observer() {
     return [this](absl::string_view project,
-                  const std::vector<v1::LogRecord>& records) {
+                  const std::vector<TraceLog::News>& news) {
       std::string event = absl::StrCat("observed ", project);
-      for (const v1::LogRecord& record : records) {
-        absl::StrAppend(&event, " ", record.sequence(), ":",
-                        record.trace().trace_id());
+      for (const TraceLog::News& record : news) {
+        absl::StrAppend(&event, " ", record.sequence);
+        if (record.removed > 0) {
+          absl::StrAppend(&event, " removed ", record.removed);
+        }
       }
       Add(event);
     };
@@ -361,7 +363,7 @@ TEST_F(TraceLogTest, AReplacementOfNothingIsNotStored) {
   EXPECT_THAT(MustAppend({ReplacementRecord("a", "x"), TraceRecord("b")}),
               ElementsAre(Fresh(0), Fresh(1)));
   EXPECT_THAT(Scan(), ElementsAre("1:b"));
-  EXPECT_THAT(journal.events(), ElementsAre("observed p 1:b"));
+  EXPECT_THAT(journal.events(), ElementsAre("observed p 1"));
 }
 
 TEST_F(TraceLogTest, KnowsEveryVersionOfATrace) {
@@ -425,9 +427,10 @@ TEST_F(TraceLogTest, PiecesAndRecordsShareACommit) {
   store_.HoldWrites();
   ASSERT_OK(log_->Append("p", Traces({"a"}), journal.Done("1")));
   store_.WaitForHeldWrite();
-  ASSERT_OK(log_->AppendPieces("p", {MakePiece("b", "1")}, journal.Done("2")));
+  std::vector<v1::Piece> pieces = {MakePiece("b", "1")};
+  ASSERT_OK(log_->AppendPieces("p", absl::MakeSpan(pieces), journal.Done("2")));
   ASSERT_OK(log_->Append("p", Traces({"c"}), journal.Done("3")));
-  ASSERT_OK(log_->AppendPieces("p", {MakePiece("b", "1")}, journal.Done("4")));
+  ASSERT_OK(log_->AppendPieces("p", absl::MakeSpan(pieces), journal.Done("4")));
   store_.ReleaseWrites();
   journal.WaitFor(4);
   EXPECT_THAT(journal.events(), ElementsAre("done 1 1", "done 2 0", "done 3 2",
@@ -551,8 +554,8 @@ TEST_F(TraceLogTest, CallsThatWaitTogetherShareOneCommit) {
   store_.ReleaseWrites();
   journal.WaitFor(7);
   EXPECT_THAT(journal.events(),
-              ElementsAre("observed p 1:a", "done 1 1",  //
-                          "observed q 1:a", "observed p 2:b 3:c", "done 3 1",
+              ElementsAre("observed p 1", "done 1 1",  //
+                          "observed q 1", "observed p 2 3", "done 3 1",
                           "done 2 2 1 (duplicate)", "done 4 2 (duplicate) 3"));
   EXPECT_EQ(store_.writes(), 2);
 }
@@ -868,7 +871,7 @@ TEST_F(TraceDeletionTest, LeavesNothingOfTheRunAndAllOfTheOthers) {
   piece.set_id("1");
   std::vector<v1::Piece> pieces = {piece};
   absl::Notification staged;
-  ASSERT_OK(log_->AppendPieces("p", std::move(pieces),
+  ASSERT_OK(log_->AppendPieces("p", absl::MakeSpan(pieces),
                                [&](const Result&) { staged.Notify(); }));
   staged.WaitForNotification();
 
@@ -915,7 +918,7 @@ TEST_F(TraceDeletionTest, TheObserverLearnsOfItAndTheLogGoesOnAfterARestart) {
   MustAppend(Traces({"a", "b"}));
   EXPECT_THAT(Delete({1}), Removed(1, 0, 0));
   EXPECT_THAT(journal.events(),
-              ElementsAre("observed p 1:a 2:b", "observed p 3:"));
+              ElementsAre("observed p 1 2", "observed p 3 removed 1"));
   Open();
   EXPECT_THAT(Kinds(), ElementsAre("1:tombstone", "2:trace", "3:deletion"));
   EXPECT_THAT(MustAppend(Traces({"b", "c"})),
