@@ -55,6 +55,12 @@ class Admin {
     return response;
   }
 
+  // Times that the first project was slowed because the index was behind.
+  uint64_t Held() {
+    const v1::GetStatusResponse status = Status();
+    return status.projects_size() == 0 ? 0 : status.projects(0).held();
+  }
+
   // Log records that the index of the first project is behind.
   uint64_t Lag() {
     const v1::GetStatusResponse status = Status();
@@ -157,16 +163,19 @@ int Throughput(const std::string& faultlined, int seconds,
   const LoadResult full = RunLoad(server.port(), load);
   const uint64_t lag = admin.Lag();
   const uint64_t most = watch.Stop();
+  const uint64_t held = admin.Held();
   const double micros = 1e6 / static_cast<double>(full.acknowledged);
   std::printf(
       "faultlined             %8.0f traces/s acknowledged in %.0f s, %.2f of "
       "the bare server\n"
       "  CPU a trace          %8.1f us of the server, %.1f us of the load\n"
-      "  index                %8lu traces behind at the end, %lu at most\n",
+      "  index                %8lu traces behind at the end, %lu at most; "
+      "streams held %lu times\n",
       full.rate(), full.seconds, full.rate() / bare.rate(),
       (CpuSeconds(server.pid()) - server_cpu) * micros,
       (CpuSeconds(getpid()) - own_cpu) * micros,
-      static_cast<unsigned long>(lag), static_cast<unsigned long>(most));
+      static_cast<unsigned long>(lag), static_cast<unsigned long>(most),
+      static_cast<unsigned long>(held));
   const absl::Duration begin = base::Clock::System()->SteadyNow();
   WaitUntil([&admin] { return admin.Lag() == 0; });
   const double catch_up =
@@ -183,9 +192,10 @@ int Throughput(const std::string& faultlined, int seconds,
       "half of that load      %8.0f traces/s: p50 %.1f ms, p99 %.1f ms\n",
       half.rate(), Milliseconds(half.Latency(0.5)),
       Milliseconds(half.Latency(0.99)));
-  // For scripts: acknowledged, indexed, ratio.
-  std::printf("figures %.0f %.0f %.2f\n", full.rate(), indexed,
-              full.rate() / bare.rate());
+  // For scripts: acknowledged, indexed, ratio, and p50 and p99 at half load.
+  std::printf("figures %.0f %.0f %.2f %.1f %.1f\n", full.rate(), indexed,
+              full.rate() / bare.rate(), Milliseconds(half.Latency(0.5)),
+              Milliseconds(half.Latency(0.99)));
   return full.acknowledged > 0 ? 0 : 1;
 }
 

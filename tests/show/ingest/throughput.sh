@@ -7,6 +7,7 @@ source "$(dirname "$0")/../common.sh"
 
 need_build faultlined ingest_bench
 "$build/bin/ingest_bench" throughput --faultlined "$build/bin/faultlined" --seconds "${1:-60}" | tee "$work/throughput.txt"
-read -r _ acknowledged indexed ratio <<<"$(grep '^figures' "$work/throughput.txt")"
+read -r _ acknowledged indexed ratio p50 p99 <<<"$(grep '^figures' "$work/throughput.txt")"
+echo "acknowledgement at half of that load: p50 $p50 ms, p99 $p99 ms"
 echo "acknowledged $acknowledged traces/s, indexed $indexed traces/s, $ratio of a bare server; wanted 25000"
 holds "$acknowledged >= 25000 && $indexed >= 25000" || fail "too slow"
