@@ -21,7 +21,12 @@ flags=(0 --config "$work/config.textproto")
 crashed() { crashes=$((crashes + 1)); echo "  CRASH: $1"; tail -n 3 "$work/faultlined.log"; server_pid=; }
 alive() { kill -0 "$server_pid" 2>/dev/null; }
 load() { "$build/bin/fault_load" load --port "${address#*:}" --ledger "$ledger" --seconds "$1" >"$work/load.txt"; }
-answers() { sed -n 's/^  answered [0-9]* times: /  answered: /p' "$work/load.txt" | grep -v 'Connection\|Socket\|connections' | cut -c1-230 | sort -u | head -n "${1:-3}"; }
+# answers [COUNT]: the errors that the last load got, other than a server that is
+# gone; none is fine.
+answers() {
+  { sed -n 's/^  answered [0-9]* times: /  answered: /p' "$work/load.txt" |
+    grep -v 'Connection\|Socket\|connections' | cut -c1-230 | sort -u | head -n "${1:-3}"; } || true
+}
 # check [FLAG]: holds the server to the ledger.
 check() {
   "$build/bin/fault_load" check --port "${address#*:}" --ledger "$ledger" "$@" >"$work/check.txt" || cat "$work/check.txt"
@@ -65,13 +70,14 @@ failing() {
   LD_PRELOAD=$build/bin/libfaultline_failing_writes.so launch_server "${flags[@]}" ||
     { echo "$2 of $1, $5 after $3: refuses to start: $(tail -n 1 "$work/faultlined.log")"; unset FAILING_BELOW; return; }
   unset FAILING_BELOW
-  local resumed=no
+  local resumed='not tried'
   load 3
   if ! alive; then
     crashed "$2 of $1, $5 after $3"
   else
     # Some that were refused are taken again, without a start.
     if [[ $4 -lt 100 ]]; then
+      resumed=no
       load 1
       ! grep -q 'acknowledged: [1-9]' "$work/load.txt" || resumed=yes
     fi
