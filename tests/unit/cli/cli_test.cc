@@ -16,7 +16,6 @@
 namespace faultline::cli {
 namespace {
 
-using testing::_;
 using testing::AllOf;
 using testing::DoAll;
 using testing::HasSubstr;

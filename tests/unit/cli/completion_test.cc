@@ -35,7 +35,7 @@ std::string ScriptFile(const std::string& shell) {
                                            .clock = nullptr,
                                            .user = ""}),
             0);
-  const std::string path = absl::StrCat(Directory(), "/faultlinectl.", shell);
+  std::string path = absl::StrCat(Directory(), "/faultlinectl.", shell);
   std::ofstream(path) << out.str();
   return path;
 }

@@ -72,7 +72,7 @@ class ImportTest : public ::testing::Test {
   // A file of runs with these lines; returns its path.
   std::string File(const std::string& name,
                    const std::vector<std::string>& lines) {
-    const std::string path = absl::StrCat(directory_.path(), "/", name);
+    std::string path = absl::StrCat(directory_.path(), "/", name);
     std::ofstream file(path);
     for (const std::string& line : lines) file << line << "\n";
     return path;
