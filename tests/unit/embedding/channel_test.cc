@@ -16,7 +16,6 @@ namespace {
 
 using ::faultline::testing::StatusIs;
 using ::testing::HasSubstr;
-using ::testing::Pointwise;
 
 std::vector<std::pair<uint64_t, float>> Extract(const FeatureChannel& channel,
                                                 const v1::Trace& trace) {

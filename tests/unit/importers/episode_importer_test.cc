@@ -17,10 +17,7 @@ namespace {
 
 using ::faultline::testing::StatusIs;
 using ::google::protobuf::util::MessageDifferencer;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
-using ::testing::Not;
 
 constexpr char kEpisode[] = R"({
   "episode_id": "episode-1",

@@ -794,6 +794,7 @@ TEST_F(IngestorTest, PiecesOfACallThatFindsTheLogFullStayWithTheCaller) {
   std::vector<v1::Piece> pieces = {v1::Piece(), MakePiece("b", 0, "x")};
   EXPECT_THAT(ingestor_->IngestPieces("p", std::move(pieces), done),
               StatusIs(absl::StatusCode::kUnavailable, _));
+  // NOLINTNEXTLINE(bugprone-use-after-move)
   ASSERT_THAT(pieces, SizeIs(2));
   EXPECT_EQ(pieces[1].trace_id(), "b");
   EXPECT_THAT(pieces[1].part().steps(), SizeIs(1));
@@ -817,6 +818,7 @@ TEST_F(IngestorTest, ABatchOverTheQuotaIsRefusedWholeAndMayComeAgain) {
   ASSERT_TRUE(detail.has_value());
   EXPECT_EQ(detail->reason(), v1::ErrorDetail::REASON_QUOTA);
   EXPECT_EQ(detail->retry_delay().seconds(), 2);
+  // NOLINTNEXTLINE(bugprone-use-after-move)
   ASSERT_EQ(traces.size(), 2) << "it was taken all the same";
   EXPECT_EQ(traces[1].trace_id(), "b");
   EXPECT_THAT(Judge({MakeOutcome("burst1", v1::OUTCOME_FAIL)}),
@@ -856,6 +858,7 @@ TEST_F(IngestorTest, AFullLogLeavesTheBatchToTheCaller) {
   EXPECT_THAT(
       ingestor_->IngestTraces("p", std::move(traces), [](const auto&) {}),
       StatusIs(absl::StatusCode::kUnavailable, _));
+  // NOLINTNEXTLINE(bugprone-use-after-move)
   EXPECT_EQ(traces.size(), 1);
   faults_.ReleaseWrites();
   done.WaitForNotification();

@@ -16,7 +16,6 @@ namespace faultline::ingest {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 template <typename Message>
