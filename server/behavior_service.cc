@@ -88,7 +88,7 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
         absl::StrCat("`", base::CutText(asked, 256), "` is still open, with ",
                      pieces.size(), " pieces; ask again when it is closed"));
     (*detail.mutable_metadata())["pieces"] = absl::StrCat(pieces.size());
-    return base::DetailedError(absl::StatusCode::kNotFound, std::move(detail));
+    return base::DetailedError(absl::StatusCode::kNotFound, detail);
   }
 
   absl::StatusOr<v1::FindSimilarTracesResponse> Find(

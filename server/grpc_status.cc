@@ -100,7 +100,7 @@ absl::Status OverloadedError(absl::string_view message) {
   v1::ErrorDetail detail = base::MakeErrorDetail(
       v1::ErrorDetail::REASON_OVERLOADED, "", "", message);
   detail.mutable_retry_delay()->set_seconds(kRetrySeconds);
-  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+  return base::DetailedError(absl::StatusCode::kUnavailable, detail);
 }
 
 absl::Status StoppingError() {

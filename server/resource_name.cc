@@ -28,8 +28,7 @@ absl::Status CheckProject(absl::string_view field, absl::string_view project) {
   auto fault = trace::CheckProjectName(project);
   if (!fault.has_value()) return absl::OkStatus();
   fault->set_field(std::string(field));
-  return base::DetailedError(absl::StatusCode::kInvalidArgument,
-                             *std::move(fault));
+  return base::DetailedError(absl::StatusCode::kInvalidArgument, *fault);
 }
 
 }  // namespace

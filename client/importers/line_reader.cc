@@ -61,8 +61,8 @@ absl::StatusOr<bool> LineReader::Next(std::string* line) {
 
 absl::Status RecordError(uint64_t line, v1::ErrorDetail detail) {
   (*detail.mutable_metadata())["line"] = absl::StrCat(line);
-  const absl::Status status = base::DetailedError(
-      absl::StatusCode::kInvalidArgument, std::move(detail));
+  const absl::Status status =
+      base::DetailedError(absl::StatusCode::kInvalidArgument, detail);
   absl::Status placed(status.code(),
                       absl::StrCat("line ", line, ": ", status.message()));
   status.ForEachPayload([&](absl::string_view type, const absl::Cord& payload) {

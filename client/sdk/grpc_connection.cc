@@ -119,7 +119,7 @@ absl::Status ToStatus(const grpc::Status& status,
                              static_cast<int>(trailer->second.size()))) {
     return absl::Status(code, status.error_message());
   }
-  return base::DetailedError(code, std::move(detail));
+  return base::DetailedError(code, detail);
 }
 
 std::shared_ptr<grpc::Channel> MakeInsecureChannel(const std::string& target) {

@@ -20,7 +20,8 @@ v1::ErrorDetail MakeErrorDetail(v1::ErrorDetail::Reason reason,
   return detail;
 }
 
-absl::Status DetailedError(absl::StatusCode code, v1::ErrorDetail detail) {
+absl::Status DetailedError(absl::StatusCode code,
+                           const v1::ErrorDetail& detail) {
   std::string message;
   if (!detail.field().empty()) absl::StrAppend(&message, detail.field(), ": ");
   absl::StrAppend(&message, detail.message());

@@ -19,7 +19,8 @@ v1::ErrorDetail MakeErrorDetail(v1::ErrorDetail::Reason reason,
 // A status whose message is made of the detail (`field: message (limit)`) and
 // which carries it as a payload, so that the server can send both. `code` must
 // not be OK.
-absl::Status DetailedError(absl::StatusCode code, v1::ErrorDetail detail);
+absl::Status DetailedError(absl::StatusCode code,
+                           const v1::ErrorDetail& detail);
 
 // `text`, or as much of its beginning as fits into `max_bytes` without cutting
 // a character of UTF-8 in two: for texts of callers that messages quote.

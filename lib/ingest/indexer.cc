@@ -316,7 +316,7 @@ absl::Status Indexer::CheckLag(absl::string_view project) const {
       absl::StrCat("the index of this project is ", lag,
                    " records behind; send again later"));
   detail.mutable_retry_delay()->set_nanos(kRetryMilliseconds * 1'000'000);
-  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+  return base::DetailedError(absl::StatusCode::kUnavailable, detail);
 }
 
 std::shared_ptr<Indexer::Prepared> Indexer::Prepare(

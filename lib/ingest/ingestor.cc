@@ -533,8 +533,7 @@ absl::StatusOr<std::vector<Ingestor::Similar>> IngestorImpl::FindSimilar(
   }
   const int dimension = indexer_.EmbeddingDimension(project);
   if (auto fault = validator_->CheckTrace(whole, project, dimension, now)) {
-    return base::DetailedError(absl::StatusCode::kInvalidArgument,
-                               *std::move(fault));
+    return base::DetailedError(absl::StatusCode::kInvalidArgument, *fault);
   }
   const absl::StatusOr<uint64_t> self =
       trace.trace_id().empty() ? absl::NotFoundError("")

@@ -23,8 +23,7 @@ absl::Status OverQuota(absl::string_view field, absl::string_view limit,
   detail.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(delay));
   detail.mutable_retry_delay()->set_nanos(
       static_cast<int32_t>(absl::ToInt64Nanoseconds(delay % absl::Seconds(1))));
-  return base::DetailedError(absl::StatusCode::kResourceExhausted,
-                             std::move(detail));
+  return base::DetailedError(absl::StatusCode::kResourceExhausted, detail);
 }
 
 absl::Status OverRate(absl::string_view field, double rate,

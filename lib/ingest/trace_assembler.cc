@@ -163,7 +163,7 @@ absl::Status Overloaded(absl::string_view limit, absl::string_view message) {
       v1::ErrorDetail::REASON_OVERLOADED, "", limit, message);
   *detail.mutable_retry_delay() =
       TimeUtil::MillisecondsToDuration(absl::ToInt64Milliseconds(kRetryDelay));
-  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+  return base::DetailedError(absl::StatusCode::kUnavailable, detail);
 }
 
 class TraceAssemblerImpl : public TraceAssembler {

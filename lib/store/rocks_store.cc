@@ -96,7 +96,7 @@ absl::Status NotStored(absl::string_view cause, absl::string_view message) {
       v1::ErrorDetail::REASON_OVERLOADED, "", "", message);
   (*detail.mutable_metadata())["cause"] = std::string(cause);
   detail.mutable_retry_delay()->set_seconds(kRetrySeconds);
-  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+  return base::DetailedError(absl::StatusCode::kUnavailable, detail);
 }
 
 absl::Status DiskFull(absl::string_view how) {

@@ -200,7 +200,7 @@ absl::Status Overloaded(size_t pending_bytes) {
       absl::StrCat("the log is behind its disk, with ", pending_bytes,
                    " bytes of this project; send again later"));
   detail.mutable_retry_delay()->set_nanos(kRetryMilliseconds * 1'000'000);
-  return base::DetailedError(absl::StatusCode::kUnavailable, std::move(detail));
+  return base::DetailedError(absl::StatusCode::kUnavailable, detail);
 }
 
 class StoreTraceLog : public TraceLog {
