@@ -33,7 +33,7 @@ class KeyValueStoreSuite : public ::testing::TestWithParam<StoreFactory> {
 
   void Put(Family family, absl::string_view key, absl::string_view value) {
     WriteBatch batch;
-    batch.Put(family, key, value);
+    batch.Put(family, std::string(key), std::string(value));
     EXPECT_OK(store_->Write(batch, /*sync=*/false));
   }
 
