@@ -39,7 +39,7 @@ v1::Trace MakeSyntheticTrace(uint64_t i, uint64_t seed) {
   const auto model = static_cast<int>(random.Below(3));
   trace.mutable_task()->set_type(kTypes[type]);
   trace.mutable_task()->set_id(absl::StrCat("task-", random.Below(5000)));
-  trace.mutable_task()->set_input(Words(30, &random));
+  trace.mutable_task()->set_input(Words(40, &random));
   trace.mutable_system()->set_agent("bench-agent");
   trace.mutable_system()->set_model(kModels[model]);
   trace.mutable_system()->set_prompt_strategy("plan");
@@ -58,7 +58,7 @@ v1::Trace MakeSyntheticTrace(uint64_t i, uint64_t seed) {
     think.set_kind(v1::Step::KIND_LLM);
     think.set_name("think");
     think.set_status(v1::Step::STATUS_OK);
-    think.set_output(Words(8, &random));
+    think.set_output(Words(12, &random));
     think.set_input_tokens(500 + random.Below(500));
     think.set_output_tokens(50 + random.Below(100));
     v1::Step& call = *trace.add_steps();
@@ -68,7 +68,7 @@ v1::Trace MakeSyntheticTrace(uint64_t i, uint64_t seed) {
     call.set_input(absl::StrCat("{\"query\":\"", Words(3, &random), "\"}"));
     call.set_status(bad ? v1::Step::STATUS_ERROR : v1::Step::STATUS_OK);
     if (bad) call.set_error_type(kErrors[mode]);
-    call.set_output(Words(7, &random));
+    call.set_output(Words(12, &random));
   }
   trace.mutable_evaluation()->set_outcome(failed ? v1::OUTCOME_FAIL
                                                  : v1::OUTCOME_PASS);
