@@ -93,7 +93,7 @@ TEST(ClockTest, ManyShortWaitsOfSeveralThreadsAllEnd) {
   std::vector<std::thread> threads;
   threads.reserve(4);
   for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&clock, i] {
       absl::Mutex mutex;
       absl::MutexLock lock(&mutex);
       const bool never = false;

@@ -556,6 +556,7 @@ TEST_F(TraceAssemblerTest, AProjectThatCannotBeLoggedYetDelaysNoOther) {
   behind_ = false;
   // As soon as it is tried again.
   while (log_->LastSequence("p") == 0) clock_.Advance(absl::Milliseconds(10));
+  assembler_->WaitUntilAssembled();
   EXPECT_EQ(counters().closed_explicit, 1);
 }
 
