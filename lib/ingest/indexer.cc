@@ -205,9 +205,9 @@ absl::Status Indexer::Replay(
   std::vector<Pending> awaited;
   for (const Pending& p : pending) {
     EmbedderPtr own = embedder(p.name);
-    FAULTLINE_ASSIGN_OR_RETURN(
-        const bool waits,
-        Restore(p.name, own == nullptr ? first_embedder_ : std::move(own)));
+    if (own == nullptr) own = first_embedder_;
+    FAULTLINE_ASSIGN_OR_RETURN(const bool waits,
+                               Restore(p.name, std::move(own)));
     if (waits) awaited.push_back(p);
   }
 
@@ -239,6 +239,7 @@ absl::StatusOr<bool> Indexer::Restore(const std::string& project,
     LOG(WARNING) << saved.status().message()
                  << "; the index is rebuilt from the log";
   }
+  const bool rebuilt = absl::IsFailedPrecondition(saved.status());
   Checkpoint restored;
   if (saved.ok()) {
     restored = *std::move(saved);
@@ -255,7 +256,7 @@ absl::StatusOr<bool> Indexer::Restore(const std::string& project,
     opened.embedding_dimension = restored.embedding_dimension;
   }
   Enqueue(&opened);
-  return !absl::IsFailedPrecondition(saved.status());
+  return !rebuilt;
 }
 
 int Indexer::EmbeddingDimension(absl::string_view project) const {
@@ -397,8 +398,8 @@ void Indexer::Deliver(std::shared_ptr<Prepared> prepared,
 }
 
 void Indexer::SetEmbedder(absl::string_view project, EmbedderPtr embedder) {
-  absl::StatusOr<std::shared_ptr<Index>> index =
-      NewIndex(embedder == nullptr ? first_embedder_ : std::move(embedder));
+  if (embedder == nullptr) embedder = first_embedder_;
+  absl::StatusOr<std::shared_ptr<Index>> index = NewIndex(std::move(embedder));
   absl::MutexLock lock(&mutex_);
   Project& changed = GetProject(project);
   changed.status = index.status();
@@ -777,7 +778,7 @@ absl::Status Indexer::FindRuns(const std::string& project,
 absl::Status Indexer::UpdateSpaces(const IndexBatch& batch, Index* index) {
   FAULTLINE_RETURN_IF_ERROR(
       index->trajectory->Add(batch.ids, batch.trajectories));
-  if (const auto added = index->behavior->Add(batch.ids, batch.behaviors);
+  if (auto added = index->behavior->Add(batch.ids, batch.behaviors);
       !added.ok()) {
     // The batch will come again.
     FAULTLINE_RETURN_IF_ERROR(index->trajectory->Remove(batch.ids).status());

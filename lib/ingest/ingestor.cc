@@ -369,7 +369,7 @@ absl::Status IngestorImpl::IngestPieces(absl::string_view project,
     ++appends_in_flight_;
   }
   auto shared = std::make_shared<std::vector<Refusal>>(std::move(places));
-  const absl::Status status = assembler_->Stage(
+  absl::Status status = assembler_->Stage(
       project, std::move(good),
       [this, name = std::string(project), source, shared,
        result = std::move(result), done = std::move(done)](
@@ -419,7 +419,7 @@ absl::Status IngestorImpl::Append(absl::string_view project,
     ++appends_in_flight_;
   }
   auto prepared = indexer_.Prepare(project, records);
-  const absl::Status status = log_->Append(
+  absl::Status status = log_->Append(
       project, std::move(records),
       [this, name = std::string(project), source, result = std::move(result),
        prepared, done = std::move(done)](

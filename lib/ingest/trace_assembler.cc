@@ -417,7 +417,7 @@ absl::Status TraceAssemblerImpl::Stage(absl::string_view project,
     done(std::move(verdicts));
     return absl::OkStatus();
   }
-  const absl::Status status = log_->AppendPieces(
+  absl::Status status = log_->AppendPieces(
       project, absl::MakeSpan(shared->pieces),
       [this, name = std::string(project), shared,
        verdicts = std::move(verdicts), done = std::move(done)](
