@@ -42,6 +42,7 @@ std::vector<std::string> SetFields(const v1::ProjectConfig& config) {
   std::vector<const google::protobuf::FieldDescriptor*> fields;
   v1::ProjectConfig::GetReflection()->ListFields(config, &fields);
   std::vector<std::string> names;
+  names.reserve(fields.size());
   for (const auto* field : fields) names.push_back(field->name());
   return names;
 }
