@@ -182,7 +182,7 @@ class OtlpService final : public collector::TraceService::CallbackService {
       const ExportTraceServiceRequest* request,
       ExportTraceServiceResponse* response) override {
     return DeferredUnary<ExportTraceServiceResponse>::Start(
-        context, response, [&](ExportCall::Reply reply) {
+        context, response, [&](const ExportCall::Reply& reply) {
           const auto found = context->client_metadata().find(kProjectHeader);
           const std::string header =
               found == context->client_metadata().end()

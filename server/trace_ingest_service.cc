@@ -90,7 +90,7 @@ class TraceIngestService final
       Response* response, Method<Element> method) {
     using Deferred = DeferredUnary<Response>;
     return Deferred::Start(
-        context, response, [&](typename Deferred::Reply reply) {
+        context, response, [&](const typename Deferred::Reply& reply) {
           const absl::Status status =
               HandOver<Response>(request.parent(), request.ByteSizeLong(),
                                  field, elements, method, reply);

@@ -10,7 +10,6 @@ namespace faultline::intervene {
 namespace {
 
 using ::faultline::testing::DiagnosedCluster;
-using ::faultline::testing::IsOk;
 using ::faultline::testing::RunWorld;
 using ::faultline::testing::StatusIs;
 using ::testing::HasSubstr;
