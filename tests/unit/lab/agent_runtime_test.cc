@@ -123,8 +123,6 @@ MatcherPolicy PolicyOf(const v1::Action& action, const std::string& match,
   return MatcherPolicy(policy::PolicyMatcher::Create(policy), kNow);
 }
 
-constexpr char kAll[] = "all {}";
-
 TEST(LabTest, FailsByItselfAndLessThanItCould) {
   const TickRuns runs = TheLab().RunTick(1, NoPolicy(), kNow);
   EXPECT_EQ(runs.score.problems, 800);

@@ -7,7 +7,6 @@
 namespace faultline::otlp {
 namespace {
 
-using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using Status = opentelemetry::proto::trace::v1::Status;
