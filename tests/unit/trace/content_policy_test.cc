@@ -16,11 +16,7 @@ using ::google::protobuf::FieldDescriptor;
 using ::google::protobuf::Message;
 using ::google::protobuf::util::MessageDifferencer;
 using ::testing::AllOf;
-using ::testing::Each;
-using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
-using ::testing::Not;
-using ::testing::Pair;
 using ::testing::SizeIs;
 
 // Every text field below Trace and AnnotationRecord is in one of the two
