@@ -4,8 +4,9 @@
 #   fairness.sh [SECONDS]     of each measurement; default: 20
 # A quiet project sends 16 traces every 20 ms and waits for each answer, alone
 # and then beside eight streams of another project that send as fast as the
-# server takes them. The flooding client runs at the lowest priority, because
-# its own work is not the server's; it still takes what cores are idle.
+# server takes them. The clients share the machine with the server: the flooding
+# one runs at the same priority, so that its own work is part of what the quiet
+# project suffers.
 source "$(dirname "$0")/../common.sh"
 
 need_build faultlined ingest_clients
@@ -17,7 +18,7 @@ done
 clients() { "$build/bin/ingest_clients" --server "$address" "$@"; }
 
 clients quiet --seconds "$seconds" >"$work/alone" || fail "$(cat "$work/alone")"
-nice -n 19 "$build/bin/ingest_clients" --server "$address" flood --seconds $((seconds + 4)) >"$work/flood" &
+clients flood --seconds $((seconds + 4)) >"$work/flood" &
 flood=$!
 sleep 2
 clients quiet --seconds "$seconds" >"$work/beside" || fail "$(cat "$work/beside")"
