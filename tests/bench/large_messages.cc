@@ -196,7 +196,7 @@ grpc::Status SendStream(const std::shared_ptr<grpc::Channel>& channel,
   v1::StreamTracesResponse response;
   while (stream->Read(&response)) {
   }
-  const grpc::Status status = stream->Finish();
+  grpc::Status status = stream->Finish();
   const auto sent = static_cast<uint64_t>(request.traces_size());
   if (status.ok() && (!written || response.settled() != sent)) {
     return Unexpected("not all was settled");
@@ -210,7 +210,7 @@ grpc::Status SendExport(const std::shared_ptr<grpc::Channel>& channel,
   grpc::ClientContext call;
   Compress(gzip, &call);
   collector::ExportTraceServiceResponse response;
-  const grpc::Status status = collector::TraceService::NewStub(channel)->Export(
+  grpc::Status status = collector::TraceService::NewStub(channel)->Export(
       &call, request, &response);
   if (status.ok() && response.partial_success().rejected_spans() > 0) {
     return Unexpected(response.partial_success().error_message());

@@ -192,11 +192,17 @@ class ServerCheck {
     if (!indexed) findings_->Lost("the index does not come up to the log");
     Compare("traces in project mixed", kMixedProject, status, live, live);
     // Retention goes on.
+    const uint64_t short_found = ShortFound();
     Compare("traces in project short", kShortProject, status,
-            std::min(short_found_, kShortKeeps), short_found_);
+            std::min(short_found, kShortKeeps), short_found);
   }
 
  private:
+  uint64_t ShortFound() {
+    absl::MutexLock lock(&mutex_);
+    return short_found_;
+  }
+
   void CheckRun(int thread, const Run& run, bool certain) {
     if (!run.IsWhole()) return;
     v1::GetTraceResponse response;

@@ -112,7 +112,7 @@ std::vector<Part> MixedLoad::NextBatch(Way way, size_t most,
     });
   }
   const size_t count = std::min(most, todo->size());
-  const std::vector<Part> batch(todo->end() - count, todo->end());
+  std::vector<Part> batch(todo->end() - count, todo->end());
   todo->resize(todo->size() - count);
   return batch;
 }

@@ -12,7 +12,6 @@
 // byte that follows.
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,11 +1,11 @@
 // The real binary: its command line, SIGTERM, and kill -9 during a stream.
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <string>

@@ -215,7 +215,7 @@ void ServiceTest::Store(std::vector<v1::Trace> traces,
   absl::Notification stored;
   ASSERT_OK(ingestor_->IngestTraces(
       project, std::move(traces),
-      [&](absl::StatusOr<ingest::Ingestor::Result> result) {
+      [&](const absl::StatusOr<ingest::Ingestor::Result>& result) {
         EXPECT_OK(result);
         stored.Notify();
       }));

@@ -14,12 +14,9 @@
 namespace faultline::integration {
 namespace {
 
-using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using ::testing::UnorderedElementsAre;
 
 class StorageTest : public ServiceTest {
  protected:

@@ -76,7 +76,7 @@ class TickServicesTest : public ServiceTest {
     if (request.reason().empty()) request.set_reason("because");
     grpc::ClientContext call;
     v1::ReviewInterventionResponse response;
-    const grpc::Status status =
+    grpc::Status status =
         interventions_->ReviewIntervention(&call, request, &response);
     detail_ = TrailingDetail(call);
     sequence_ = response.sequence();
@@ -94,7 +94,7 @@ class TickServicesTest : public ServiceTest {
     v1::TriggerTickRequest request;
     request.set_parent("projects/p");
     v1::TriggerTickResponse response;
-    const grpc::Status status = admin_->TriggerTick(&call, request, &response);
+    grpc::Status status = admin_->TriggerTick(&call, request, &response);
     *tick = response.tick();
     return status;
   }
@@ -112,7 +112,7 @@ class TickServicesTest : public ServiceTest {
     request.set_parent("projects/p");
     grpc::ClientContext call;
     v1::UpdateConfigResponse response;
-    const grpc::Status status = admin_->UpdateConfig(&call, request, &response);
+    grpc::Status status = admin_->UpdateConfig(&call, request, &response);
     detail_ = TrailingDetail(call);
     return status;
   }
@@ -379,7 +379,7 @@ TEST_F(TickServicesTest, TicksOfDifferentProjectsTakeTurns) {
   projects_->TriggerTick("p", nullptr);
   Loop("p")->WaitUntilHeld();
   absl::Notification done;
-  projects_->TriggerTick("q", [&](absl::StatusOr<v1::Tick> tick) {
+  projects_->TriggerTick("q", [&](const absl::StatusOr<v1::Tick>& tick) {
     EXPECT_OK(tick);
     done.Notify();
   });

@@ -134,6 +134,7 @@ class Digest {
 
 std::vector<Run> RandomRuns() {
   std::vector<Run> runs;
+  runs.reserve(kRuns);
   for (int i = 0; i < kRuns; ++i) {
     runs.push_back(ExtractRun(RandomTrace(i), nullptr));
   }

@@ -28,6 +28,7 @@ embedding::RunExposure Exposure(const std::string& id, v1::Arm arm) {
 absl::flat_hash_map<std::string, v1::Effect> Measure(
     const std::vector<embedding::Run>& runs) {
   std::vector<const embedding::Run*> pointers;
+  pointers.reserve(runs.size());
   for (const embedding::Run& run : runs) pointers.push_back(&run);
   return MeasureEffects(
       pointers,

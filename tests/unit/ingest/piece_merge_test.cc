@@ -408,6 +408,7 @@ TEST(MergePiecesTest, OfTooManyStepsTheFirstAndTheLastStay) {
   v1::TraceLimits limits = Limits();
   limits.set_max_steps(4);
   std::vector<v1::Piece> pieces;
+  pieces.reserve(10);
   for (int i = 0; i < 10; ++i) {
     pieces.push_back(Part(
         i, absl::StrCat("steps { kind: KIND_TOOL name: '", i, "' } ",

@@ -16,6 +16,7 @@ std::vector<std::string> Make(int n, uint64_t seed,
                               std::string (*make)(base::Random* random)) {
   base::Random random(seed);
   std::vector<std::string> texts;
+  texts.reserve(n);
   for (int i = 0; i < n; ++i) texts.push_back(make(&random));
   return texts;
 }

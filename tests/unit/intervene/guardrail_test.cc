@@ -9,11 +9,9 @@ namespace faultline::intervene {
 namespace {
 
 using ::faultline::testing::DiagnosedCluster;
-using ::faultline::testing::IsOk;
 using ::faultline::testing::RunWorld;
 using ::faultline::testing::StatusIs;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using v1::Guardrail;
 

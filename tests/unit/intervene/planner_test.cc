@@ -13,14 +13,12 @@ namespace faultline::intervene {
 namespace {
 
 using ::faultline::testing::DiagnosedCluster;
-using ::faultline::testing::IsOk;
 using ::faultline::testing::RunWorld;
 using ::google::protobuf::util::TimeUtil;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::SizeIs;
-using ::testing::StartsWith;
 using v1::Intervention;
 using v1::InterventionReview;
 

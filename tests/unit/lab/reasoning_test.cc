@@ -16,6 +16,7 @@ using ::testing::ElementsAre;
 std::vector<Problem> MakeProblems(Phrasing phrasing, int count, uint64_t seed) {
   base::Random random(seed);
   std::vector<Problem> problems;
+  problems.reserve(count);
   for (int i = 0; i < count; ++i) {
     problems.push_back(MakeReasoningProblem(phrasing, &random));
   }

@@ -29,7 +29,7 @@ absl::StatusOr<std::optional<ServerOptions>> Parse(
 class ServerOptionsTest : public ::testing::Test {
  protected:
   std::string WriteFile(const std::string& text) {
-    const std::string path = dir_.path() + "/server.textproto";
+    std::string path = dir_.path() + "/server.textproto";
     std::ofstream(path) << text;
     return path;
   }

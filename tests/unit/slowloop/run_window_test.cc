@@ -33,6 +33,7 @@ v1::LogRecord LateOutcome(uint64_t sequence, const std::string& id,
 
 std::vector<std::string> Ids(const std::vector<const embedding::Run*>& runs) {
   std::vector<std::string> ids;
+  ids.reserve(runs.size());
   for (const embedding::Run* run : runs) ids.push_back(run->trace_id);
   return ids;
 }

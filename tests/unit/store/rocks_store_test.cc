@@ -243,10 +243,10 @@ TEST_F(RocksStoreTest, AFlippedBitInAnyFileIsHarmlessOrNamed) {
   }
   std::sort(files.begin(), files.end());
   for (const std::string& name : files) {
+    const std::string file = absl::StrCat(copy, "/", name);
     for (int round = 0; round < 8; ++round) {
       std::filesystem::remove_all(copy);
       std::filesystem::copy(directory_.path() + "/good", copy);
-      const std::string file = copy + "/" + name;
       const uint64_t size = std::filesystem::file_size(file);
       // Half of them at the ends, where the headers are.
       const uint64_t edge = std::min<uint64_t>(size, 64);
