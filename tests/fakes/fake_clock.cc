@@ -21,7 +21,7 @@ bool FakeClock::AwaitWithDeadline(absl::Mutex* mutex,
   const bool finite = deadline < absl::InfiniteDuration();
   if (finite) {
     absl::MutexLock lock(&mutex_);
-    ++waiters_;
+    deadlines_.insert(deadline);
   }
   // The caller's mutex is not ours, so a step of time cannot wake a waiter on
   // it: look again every real millisecond.
@@ -31,7 +31,7 @@ bool FakeClock::AwaitWithDeadline(absl::Mutex* mutex,
   }
   if (finite) {
     absl::MutexLock lock(&mutex_);
-    --waiters_;
+    deadlines_.erase(deadlines_.find(deadline));
   }
   return condition.Eval();
 }
@@ -50,9 +50,17 @@ void FakeClock::SetWallTime(absl::Time time) {
 void FakeClock::WaitForWaiters(int count) const {
   absl::MutexLock lock(&mutex_);
   const auto enough = [this, count]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return waiters_ >= count;
+    return static_cast<int>(deadlines_.size()) >= count;
   };
   mutex_.Await(absl::Condition(&enough));
+}
+
+void FakeClock::WaitForDeadline(absl::Duration ahead) const {
+  absl::MutexLock lock(&mutex_);
+  const auto there = [this, ahead]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return deadlines_.count(steady_ + ahead) > 0;
+  };
+  mutex_.Await(absl::Condition(&there));
 }
 
 }  // namespace faultline::fakes

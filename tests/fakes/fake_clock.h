@@ -1,6 +1,8 @@
 #ifndef FAULTLINE_TESTS_FAKES_FAKE_CLOCK_H_
 #define FAULTLINE_TESTS_FAKES_FAKE_CLOCK_H_
 
+#include <set>
+
 #include "absl/base/thread_annotations.h"
 #include "lib/base/clock.h"
 
@@ -23,12 +25,15 @@ class FakeClock : public base::Clock {
 
   // Blocks until `count` threads wait for a finite deadline.
   void WaitForWaiters(int count) const;
+  // Blocks until a thread waits for a deadline that is just so far from now.
+  void WaitForDeadline(absl::Duration ahead) const;
 
  private:
   mutable absl::Mutex mutex_;
   absl::Time wall_ ABSL_GUARDED_BY(mutex_);
   absl::Duration steady_ ABSL_GUARDED_BY(mutex_);
-  mutable int waiters_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Finite ones that threads wait for.
+  mutable std::multiset<absl::Duration> deadlines_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace faultline::fakes

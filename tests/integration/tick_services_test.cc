@@ -393,7 +393,7 @@ TEST_F(TickServicesTest, ANewIntervalCountsFromNow) {
   v1::UpdateConfigRequest update;
   update.mutable_config()->mutable_tick_interval()->set_seconds(10);
   ASSERT_TRUE(UpdateConfig(update).ok());
-  clock_.WaitForWaiters(1);
+  clock_.WaitForDeadline(absl::Seconds(10));
   EXPECT_EQ(Loop()->Snapshot()->state.tick().tick(), 0);
   clock_.Advance(absl::Seconds(11));
   while (Loop()->Snapshot()->state.tick().tick() == 0) {

@@ -118,11 +118,13 @@ ScriptBehavior::ScriptBehavior(uint64_t seed, int modes) {
       Mark::kMessage,   Mark::kHandoffs, Mark::kOutOfOrder, Mark::kMessage,
       Mark::kWrongTool, Mark::kRambling, Mark::kMessage,    Mark::kTwice};
   for (int mode = 0; mode < modes; ++mode) {
-    std::vector<Mark> rest = {
-        Mark::kNoCritic,   Mark::kComplaints, Mark::kMessage,  Mark::kAbort,
-        Mark::kManyWrites, Mark::kWrongTool,  Mark::kRambling, Mark::kTwice};
     const Mark first = kFirst[mode % 8];
-    rest.erase(std::remove(rest.begin(), rest.end(), first), rest.end());
+    std::vector<Mark> rest;
+    for (const Mark mark :
+         {Mark::kNoCritic, Mark::kComplaints, Mark::kMessage, Mark::kAbort,
+          Mark::kManyWrites, Mark::kWrongTool, Mark::kRambling, Mark::kTwice}) {
+      if (mark != first) rest.push_back(mark);
+    }
     dice.Shuffle(&rest);
     std::vector<Sign>& signature = signatures_.emplace_back();
     for (const Mark mark : {first, rest[0], rest[1]}) {
