@@ -21,6 +21,9 @@ namespace {
 constexpr uint32_t kVersion = 1;
 constexpr absl::string_view kMagic = "FLTCKPT\n";
 constexpr size_t kBufferBytes = 1 << 20;
+// Bytes that wait for the disk at most. A file system may make a sync of the
+// log wait for all that was written before, and a checkpoint is gigabytes.
+constexpr uint64_t kUnsyncedBytes = 8 << 20;
 constexpr uint64_t kMaxSummaryBytes = 1 << 16;
 
 // The last bytes of a file.
@@ -169,6 +172,17 @@ absl::Status CheckpointWriter::Flush() {
   digest_.Update(buffer_);
   written_ += buffer_.size();
   buffer_.clear();
+  if (written_ - sent_ < kUnsyncedBytes) return absl::OkStatus();
+  // To the disk, without a commit of the file system's journal.
+  constexpr unsigned int kWrite = SYNC_FILE_RANGE_WAIT_BEFORE |
+                                  SYNC_FILE_RANGE_WRITE |
+                                  SYNC_FILE_RANGE_WAIT_AFTER;
+  if (sync_file_range(descriptor_, static_cast<off_t>(sent_),
+                      static_cast<off_t>(written_ - sent_), kWrite) != 0 &&
+      errno != ENOSYS) {
+    return SystemError("sync", temporary_);
+  }
+  sent_ = written_;
   return absl::OkStatus();
 }
 

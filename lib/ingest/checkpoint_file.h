@@ -51,6 +51,7 @@ class CheckpointWriter {
   std::string buffer_;
   base::Hasher64 digest_;
   uint64_t written_ = 0;
+  uint64_t sent_ = 0;  // of these, on the disk
 };
 
 // Reads one, once, from the beginning. Not thread-safe. Messages name the file.
