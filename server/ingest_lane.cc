@@ -1,21 +1,22 @@
 #include "server/ingest_lane.h"
 
-#include <glog/logging.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <limits>
 #include <utility>
 
+#include "lib/base/thread_priority.h"
 #include "server/grpc_status.h"
 
 namespace faultline::server {
 namespace {
 
-constexpr int kNiceness = 5;
+constexpr int kAnswerThreads = 4;
 
 }  // namespace
 
-IngestLane::IngestLane(int threads, size_t max_bytes) : max_bytes_(max_bytes) {
+IngestLane::IngestLane(int threads, size_t max_bytes)
+    : max_bytes_(max_bytes),
+      // There are no more answers than calls and streams have in flight.
+      answers_(kAnswerThreads, std::numeric_limits<size_t>::max()) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Loop(); });
 }
 
@@ -29,6 +30,11 @@ void IngestLane::Stop() {
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }
+  answers_.Stop();
+}
+
+void IngestLane::Answer(std::function<void()> work) {
+  if (!answers_.Submit(work)) work();
 }
 
 absl::Status IngestLane::Run(absl::string_view project, size_t bytes,
@@ -53,11 +59,7 @@ absl::Status IngestLane::Run(absl::string_view project, size_t bytes,
 }
 
 void IngestLane::Loop() {
-  // On Linux each thread has a niceness of its own.
-  errno = 0;
-  if (nice(kNiceness) == -1 && errno != 0) {
-    PLOG(WARNING) << "large batches have the priority of the rest";
-  }
+  base::SetThreadPriority(base::ThreadPriority::kBatch);
   const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !turns_.empty();
   };

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "server/worker_pool.h"
 
 namespace faultline::server {
 
@@ -21,6 +22,10 @@ namespace faultline::server {
 // flooding project would delay every other call. Here they wait by project,
 // projects take turns, and the threads run at a lower priority than gRPC's, so
 // that small batches, which stay on these, go first.
+//
+// And where they are answered: a thread that writes to a connection may be made
+// to work off what else the connection has to do, which takes milliseconds
+// where it floods, and the log's committer must not wait for that.
 //
 // Thread-safe. The destructor stops it.
 class IngestLane {
@@ -41,6 +46,10 @@ class IngestLane {
   // the project has as many bytes waiting as are free.
   absl::Status Run(absl::string_view project, size_t bytes,
                    std::function<void()> work) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Runs `work`, which answers a call, once: on a thread for answers, or now
+  // where the lane has stopped.
+  void Answer(std::function<void()> work);
 
   // Runs what was accepted, then ends the threads; later work runs at once.
   // Idempotent.
@@ -66,6 +75,7 @@ class IngestLane {
   size_t bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::thread> threads_;
+  WorkerPool answers_;
 };
 
 }  // namespace faultline::server

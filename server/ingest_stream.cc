@@ -187,7 +187,10 @@ void IngestStream::DropBatch() {
 ingest::Ingestor::Done IngestStream::Settler(Batch* batch) {
   return [stream = shared_from_this(),
           batch](absl::StatusOr<ingest::Ingestor::Result> result) {
-    stream->Settle(batch, std::move(result));
+    stream->lane_->Answer(
+        [stream, batch, result = std::move(result)]() mutable {
+          stream->Settle(batch, std::move(result));
+        });
   };
 }
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "lib/base/clock.h"
+#include "lib/base/thread_priority.h"
 #include "lib/space/blas.h"
 #include "server/app.h"
 #include "server/server_options.h"
@@ -41,6 +42,7 @@ int Run(int argc, char** argv) {
   FLAGS_v = wanted.verbosity;
   google::InitGoogleLogging(argv[0]);
 
+  base::SetThreadPriority(base::ThreadPriority::kPrompt);
   const sigset_t signals = BlockStopSignals();
   auto app = App::Create(wanted.config, base::Clock::System(),
                          wanted.accept_data_loss);

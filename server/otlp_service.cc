@@ -293,7 +293,9 @@ class OtlpService final : public collector::TraceService::CallbackService {
             if (result.ok() && result->durable_sequence > 0) {
               OpenSoon(project, projects_, pool_);
             }
-            call->Arrive(spans, std::move(result));
+            lane_->Answer([call, spans, result = std::move(result)]() mutable {
+              call->Arrive(spans, std::move(result));
+            });
           });
       if (!status.ok()) call->Arrive({}, status);
     }

@@ -114,9 +114,12 @@ class TraceIngestService final
       const absl::Status status = (ingestor_->*method)(
           project, std::move(*taken),
           [this, reply, project](absl::StatusOr<Ingestor::Result> result) {
-            if (!result.ok()) return reply(result.status());
-            if (result->stored > 0) OpenSoon(project, projects_, pool_);
-            reply(ToResponse<Response>(*std::move(result)));
+            lane_->Answer(
+                [this, reply, project, result = std::move(result)]() mutable {
+                  if (!result.ok()) return reply(result.status());
+                  if (result->stored > 0) OpenSoon(project, projects_, pool_);
+                  reply(ToResponse<Response>(*std::move(result)));
+                });
           });
       if (!status.ok()) reply(status);
     });

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "lib/base/thread_priority.h"
+
 namespace faultline::base {
 
 PeriodicRunner::PeriodicRunner(const Clock* clock,
@@ -28,6 +30,7 @@ void PeriodicRunner::Stop() {
 }
 
 void PeriodicRunner::Loop() {
+  SetThreadPriority(ThreadPriority::kBackground);
   const auto due = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return triggered_ || stopping_;
   };

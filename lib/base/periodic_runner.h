@@ -11,8 +11,9 @@
 
 namespace faultline::base {
 
-// Calls a function on its own thread, again and again: the gap counts from the
-// end of a run. Does not own the clock. Thread-safe; the destructor stops it.
+// Calls a function on a background thread of its own, again and again: the gap
+// counts from the end of a run. Does not own the clock. Thread-safe; the
+// destructor stops it.
 class PeriodicRunner {
  public:
   // `interval` is asked before each gap; zero or less waits for a Trigger.

@@ -1,10 +1,8 @@
 #include "lib/ingest/indexer.h"
 
 #include <glog/logging.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
 #include <iterator>
 #include <utility>
@@ -14,6 +12,7 @@
 #include "lib/base/error_detail.h"
 #include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/thread_priority.h"
 #include "lib/embedding/run.h"
 #include "lib/ingest/checkpoint_file.h"
 
@@ -21,8 +20,6 @@ namespace faultline::ingest {
 namespace {
 
 constexpr int64_t kRetryMilliseconds = 200;
-// Of threads that may wait: on Linux each thread has its own.
-constexpr int kCheckpointNiceness = 10;
 // Batches that are read by several threads, and how many threads.
 constexpr uint64_t kParallelBatches = 8;
 constexpr unsigned kMaxReaders = 4;
@@ -516,6 +513,7 @@ absl::StatusOr<std::shared_ptr<Indexer::Index>> Indexer::NewIndex(
 }
 
 void Indexer::IndexLoop() {
+  base::SetThreadPriority(base::ThreadPriority::kBatch);
   const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || !ready_.empty();
   };
@@ -867,10 +865,7 @@ absl::Status Indexer::WriteCheckpoint(const Snapshot& snapshot) const {
 }
 
 void Indexer::CheckpointLoop() {
-  errno = 0;
-  if (nice(kCheckpointNiceness) == -1 && errno != 0) {
-    PLOG(WARNING) << "checkpoints are written at the priority of the rest";
-  }
+  base::SetThreadPriority(base::ThreadPriority::kBackground);
   const auto due = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
     return stopping_ || snapshot_ != nullptr;
   };

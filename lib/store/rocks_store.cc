@@ -20,6 +20,7 @@
 #include "lib/base/error_detail.h"
 #include "lib/base/hash.h"
 #include "lib/base/status_macros.h"
+#include "lib/base/thread_priority.h"
 #include "lib/store/synced_mark.h"
 #include "rocksdb/cache.h"
 #include "rocksdb/convenience.h"
@@ -44,6 +45,14 @@ class RocksStore::Listener : public rocksdb::EventListener {
   // A write to the log has failed.
   bool broken() const { return broken_; }
 
+  // On the threads that write and merge files: they yield to commits.
+  void OnFlushBegin(rocksdb::DB*, const rocksdb::FlushJobInfo&) override {
+    base::SetThreadPriority(base::ThreadPriority::kBatch);
+  }
+  void OnCompactionBegin(rocksdb::DB*,
+                         const rocksdb::CompactionJobInfo&) override {
+    base::SetThreadPriority(base::ThreadPriority::kBatch);
+  }
   void OnFlushCompleted(rocksdb::DB* db, const rocksdb::FlushJobInfo&) override;
   void OnCompactionCompleted(rocksdb::DB* db,
                              const rocksdb::CompactionJobInfo&) override;

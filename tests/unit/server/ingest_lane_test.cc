@@ -85,5 +85,26 @@ TEST_F(IngestLaneTest, WhatComesAfterTheStopRunsAtOnce) {
   EXPECT_THAT(ran_, ElementsAre("before", "after"));
 }
 
+TEST_F(IngestLaneTest, AnswersAreGivenByOtherThreads) {
+  std::thread::id answered;
+  absl::Notification done;
+  lane_.Answer([&] {
+    answered = std::this_thread::get_id();
+    done.Notify();
+  });
+  done.WaitForNotification();
+  EXPECT_NE(answered, std::this_thread::get_id());
+}
+
+TEST_F(IngestLaneTest, AnswersAfterTheEndAreGivenAtOnce) {
+  absl::Notification before;
+  lane_.Answer([&] { before.Notify(); });
+  Finish();
+  EXPECT_TRUE(before.HasBeenNotified());
+  bool answered = false;
+  lane_.Answer([&] { answered = true; });
+  EXPECT_TRUE(answered);
+}
+
 }  // namespace
 }  // namespace faultline::server
