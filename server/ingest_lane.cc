@@ -33,7 +33,7 @@ void IngestLane::Stop() {
   answers_.Stop();
 }
 
-void IngestLane::Answer(std::function<void()> work) {
+void IngestLane::Answer(const std::function<void()>& work) {
   if (!answers_.Submit(work)) work();
 }
 

@@ -49,7 +49,7 @@ class IngestLane {
 
   // Runs `work`, which answers a call, once: on a thread for answers, or now
   // where the lane has stopped.
-  void Answer(std::function<void()> work);
+  void Answer(const std::function<void()>& work);
 
   // Runs what was accepted, then ends the threads; later work runs at once.
   // Idempotent.
