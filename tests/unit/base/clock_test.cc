@@ -16,8 +16,9 @@ namespace {
 std::atomic<int> wall_time_waits = 0;
 }  // namespace
 
-// Every system call that Abseil makes for a mutex comes by here.
-extern "C" long syscall(long number, ...) {
+// Every system call that Abseil makes for a mutex comes by here. Takes as many
+// arguments as a call may have, as the real one does; there may be fewer.
+extern "C" __attribute__((no_sanitize_address)) long syscall(long number, ...) {
   static const auto real =
       reinterpret_cast<long (*)(long, ...)>(dlsym(RTLD_NEXT, "syscall"));
   va_list list;
