@@ -62,4 +62,8 @@ void MultiplyTransposed(const float* a, int m, const float* b, int n, int d,
               0, c, n);
 }
 
+float SquaredNorm(const float* vector, int d) {
+  return cblas_sdot(d, vector, 1, vector, 1);
+}
+
 }  // namespace faultline::space

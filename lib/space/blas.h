@@ -20,6 +20,9 @@ void UseOneBlasThread();
 void MultiplyTransposed(const float* a, int m, const float* b, int n, int d,
                         float* c);
 
+// Squared length of a vector of d numbers. Thread-safe.
+float SquaredNorm(const float* vector, int d);
+
 }  // namespace faultline::space
 
 #endif  // FAULTLINE_LIB_SPACE_BLAS_H_

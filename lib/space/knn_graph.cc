@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -26,6 +27,13 @@ constexpr size_t kBucketSize = 200;
 constexpr size_t kTrainingPointsPerBucket = 24;
 constexpr int kTrainingPasses = 4;
 
+// Beyond this many centres, the nearest one of a row is looked for by buckets
+// of centres, too: comparing every row with every centre would be most of the
+// work from a million points on.
+constexpr size_t kExactCenters = 512;
+constexpr size_t kCentersPerBucket = 32;
+constexpr int kCenterProbes = 6;
+
 // Squared distances come from inner products; below this part of the squared
 // lengths they are rounding, and count as 0.
 constexpr float kRounding = 2e-6f;
@@ -47,125 +55,191 @@ std::vector<float> SquaredNorms(const float* data, size_t count,
                                 size_t dimension) {
   std::vector<float> norms(count);
   for (size_t i = 0; i < count; ++i) {
-    const float* row = data + i * dimension;
-    norms[i] = std::inner_product(row, row + dimension, row, 0.0f);
+    norms[i] = SquaredNorm(data + i * dimension, static_cast<int>(dimension));
   }
   return norms;
 }
 
-// The k best of one query so far, kept in order in the caller's memory.
-class BestList {
+// Points that are compared at a time.
+constexpr size_t kLane = 16;
+
+// The nearest of what a block of queries has met. Candidates are gathered and
+// thinned out now and then, which costs less than a sorted list at any k.
+class NearestLists {
  public:
-  BestList(int k, int32_t* neighbors, float* distances)
-      : k_(k), neighbors_(neighbors), distances_(distances) {}
+  NearestLists(size_t keep, size_t queries)
+      : keep_(keep),
+        capacity_(keep + std::max<size_t>(keep, 2 * kLane)),
+        entries_(capacity_ * queries),
+        sizes_(queries, 0),
+        bounds_(queries, kInfinity) {}
 
-  // Distance beyond which a candidate cannot enter.
-  float bound() const { return distances_[k_ - 1]; }
+  // Distance beyond which a candidate is of no use.
+  float bound(size_t query) const { return bounds_[query]; }
 
-  void Insert(float distance, int32_t neighbor) {
-    int at = k_ - 1;
-    if (!Before(distance, neighbor, at)) return;
-    for (; at > 0 && Before(distance, neighbor, at - 1); --at) {
-      distances_[at] = distances_[at - 1];
-      neighbors_[at] = neighbors_[at - 1];
+  // Adds those of `count` <= kLane points that are within the bound. `norms`
+  // are their squared lengths; `ids` null: `first` and what follows.
+  void Add(size_t query, float norm, const float* norms, const float* products,
+           size_t count, const int32_t* ids, int32_t first) {
+    uint64_t* const list = &entries_[query * capacity_];
+    const float bound = bounds_[query];
+    size_t size = sizes_[query];
+    // Without branches: which of them pass is hard to foresee.
+    for (size_t i = 0; i < count; ++i) {
+      const float lengths = norm + norms[i];
+      float distance = lengths - 2 * products[i];
+      distance = distance <= kRounding * lengths ? 0 : distance;
+      const int32_t id = ids ? ids[i] : first + static_cast<int32_t>(i);
+      // Distances are not negative: their bits ascend as they do, and the id
+      // below them settles ties.
+      uint32_t bits;
+      std::memcpy(&bits, &distance, sizeof(bits));
+      list[size] = uint64_t{bits} << 32 | static_cast<uint32_t>(id);
+      size += distance <= bound ? 1 : 0;
     }
-    distances_[at] = distance;
-    neighbors_[at] = neighbor;
+    if (size + kLane > capacity_) {
+      std::nth_element(list, list + keep_ - 1, list + size);
+      size = keep_;
+      bounds_[query] = DistanceOf(list[keep_ - 1]);
+    }
+    sizes_[query] = size;
+  }
+
+  // Writes the k nearest but `excluded`, nearest first, padded.
+  void Write(size_t query, int32_t excluded, int k, int32_t* neighbors,
+             float* distances) {
+    uint64_t* const list = &entries_[query * capacity_];
+    uint64_t* const end = list + sizes_[query];
+    uint64_t* const last = std::min(end, list + keep_);
+    std::partial_sort(list, last, end);
+    int written = 0;
+    for (const uint64_t* entry = list; entry < last && written < k; ++entry) {
+      const auto id = static_cast<int32_t>(static_cast<uint32_t>(*entry));
+      if (id == excluded) continue;
+      neighbors[written] = id;
+      distances[written++] = DistanceOf(*entry);
+    }
+    std::fill(neighbors + written, neighbors + k, kNone);
+    std::fill(distances + written, distances + k, kInfinity);
   }
 
  private:
-  bool Before(float distance, int32_t neighbor, int at) const {
-    return distance != distances_[at] ? distance < distances_[at]
-                                      : neighbor < neighbors_[at];
+  static float DistanceOf(uint64_t entry) {
+    const auto bits = static_cast<uint32_t>(entry >> 32);
+    float distance;
+    std::memcpy(&distance, &bits, sizeof(distance));
+    return distance;
   }
 
-  const int k_;
-  int32_t* const neighbors_;
-  float* const distances_;
+  const size_t keep_;
+  const size_t capacity_;
+  std::vector<uint64_t> entries_;  // queries x capacity
+  std::vector<size_t> sizes_;
+  std::vector<float> bounds_;
 };
 
-// Feeds the distances of one block of queries to one block of points.
+// Compares one block of queries, [first, first + count), with blocks of points.
 class BlockScanner {
  public:
-  // `point_ids` and `query_ids` give the rows' places in the caller's
-  // matrices; null: their own. `exclude_self`: equal ids are no neighbours.
-  BlockScanner(const Rows& queries, const int32_t* query_ids,
-               const Rows& points, const int32_t* point_ids, bool exclude_self,
-               KnnGraph* graph)
+  // `point_ids` gives the points' places in the caller's matrix; null: their
+  // own.
+  BlockScanner(const Rows& queries, size_t first, size_t count,
+               const Rows& points, const int32_t* point_ids, size_t keep)
       : queries_(queries),
-        query_ids_(query_ids),
+        first_(first),
+        count_(count),
         points_(points),
         point_ids_(point_ids),
-        exclude_self_(exclude_self),
-        graph_(*graph) {}
+        lists_(keep, count) {}
 
-  // Queries [q, q + m) against points [p, p + n).
-  void Scan(size_t q, size_t m, size_t p, size_t n) {
-    products_.resize(m * n);
-    MultiplyTransposed(queries_.row(q), static_cast<int>(m), points_.row(p),
-                       static_cast<int>(n),
-                       static_cast<int>(queries_.dimension), products_.data());
-    for (size_t i = 0; i < m; ++i) ScanRow(q + i, p, n, &products_[i * n]);
+  // Meets points [begin, end).
+  void Scan(size_t begin, size_t end) {
+    for (size_t p = begin; p < end; p += kPointBlock) {
+      const size_t n = std::min(kPointBlock, end - p);
+      products_.resize(count_ * n);
+      MultiplyTransposed(queries_.row(first_), static_cast<int>(count_),
+                         points_.row(p), static_cast<int>(n),
+                         static_cast<int>(queries_.dimension),
+                         products_.data());
+      for (size_t i = 0; i < count_; ++i) ScanRow(i, p, n, &products_[i * n]);
+    }
   }
+
+  NearestLists& lists() { return lists_; }
 
  private:
   void ScanRow(size_t query, size_t p, size_t n, const float* products) {
-    const int32_t query_id =
-        query_ids_ ? query_ids_[query] : static_cast<int32_t>(query);
-    const size_t offset = static_cast<size_t>(query_id) * graph_.k;
-    BestList best(graph_.k, &graph_.neighbors[offset],
-                  &graph_.distances[offset]);
-    const float norm = queries_.norms[query];
+    const float norm = queries_.norms[first_ + query];
     const float* norms = points_.norms + p;
-    for (size_t j = 0; j < n; ++j) {
-      float distance = norm + norms[j] - 2 * products[j];
-      if (distance <= kRounding * (norm + norms[j])) distance = 0;
-      if (distance > best.bound()) continue;
-      const int32_t point_id =
-          point_ids_ ? point_ids_[p + j] : static_cast<int32_t>(p + j);
-      if (exclude_self_ && point_id == query_id) continue;
-      best.Insert(distance, point_id);
+    // What rounds to 0 must pass a bound of 0; such points are as long as the
+    // query.
+    const float rounding = 3 * kRounding * norm;
+    for (size_t j = 0; j < n; j += kLane) {
+      const size_t count = std::min(kLane, n - j);
+      const float limit = std::max(lists_.bound(query), rounding);
+      int near = count < kLane ? 1 : 0;
+      if (near == 0) {
+        for (size_t x = j; x < j + kLane; ++x) {
+          near |= norm + norms[x] - 2 * products[x] <= limit ? 1 : 0;
+        }
+      }
+      if (near == 0) continue;
+      lists_.Add(query, norm, norms + j, products + j, count,
+                 point_ids_ ? point_ids_ + p + j : nullptr,
+                 static_cast<int32_t>(p + j));
     }
   }
 
   const Rows queries_;
-  const int32_t* const query_ids_;
+  const size_t first_;
+  const size_t count_;
   const Rows points_;
   const int32_t* const point_ids_;
-  const bool exclude_self_;
-  KnnGraph& graph_;
+  NearestLists lists_;
   std::vector<float> products_;
 };
 
-// [begin, end) in blocks of at most `size`.
-template <typename Visit>
-void ForBlocks(size_t begin, size_t end, size_t size, const Visit& visit) {
-  for (size_t at = begin; at < end; at += size) {
-    visit(at, std::min(size, end - at));
+// What one search is about.
+struct SearchTask {
+  Rows queries;
+  Rows points;
+  int k;
+  bool exclude_self;  // equal rows are no neighbours
+
+  size_t keep() const {
+    return static_cast<size_t>(k) + (exclude_self ? 1 : 0);
   }
+};
+
+KnnGraph EmptyGraph(const SearchTask& task) {
+  const size_t size = task.queries.count * task.k;
+  return {.k = task.k,
+          .neighbors = std::vector<int32_t>(size, kNone),
+          .distances = std::vector<float>(size, kInfinity),
+          .order = {}};
 }
 
-void SearchExactly(const Rows& queries, const Rows& points, bool exclude_self,
-                   int threads, KnnGraph* graph) {
-  const size_t blocks = (queries.count + kQueryBlock - 1) / kQueryBlock;
+// Writes what the query in place `i` of the scanner's block has met.
+void WriteRow(const SearchTask& task, int32_t query, size_t i,
+              BlockScanner* scanner, KnnGraph* graph) {
+  const size_t offset = static_cast<size_t>(query) * task.k;
+  scanner->lists().Write(i, task.exclude_self ? query : kNone, task.k,
+                         &graph->neighbors[offset], &graph->distances[offset]);
+}
+
+KnnGraph SearchExactly(const SearchTask& task, int threads) {
+  KnnGraph graph = EmptyGraph(task);
+  const size_t blocks = (task.queries.count + kQueryBlock - 1) / kQueryBlock;
   ParallelFor(blocks, threads, [&](size_t block) {
-    BlockScanner scanner(queries, nullptr, points, nullptr, exclude_self,
-                         graph);
     const size_t q = block * kQueryBlock;
-    const size_t m = std::min(kQueryBlock, queries.count - q);
-    ForBlocks(0, points.count, kPointBlock,
-              [&](size_t p, size_t n) { scanner.Scan(q, m, p, n); });
+    const size_t m = std::min(kQueryBlock, task.queries.count - q);
+    BlockScanner scanner(task.queries, q, m, task.points, nullptr, task.keep());
+    scanner.Scan(0, task.points.count);
+    for (size_t i = 0; i < m; ++i) {
+      WriteRow(task, static_cast<int32_t>(q + i), i, &scanner, &graph);
+    }
   });
-}
-
-// Nearest of `centers` to each row.
-std::vector<int32_t> NearestCenter(const Rows& rows, const Rows& centers,
-                                   int threads) {
-  KnnGraph graph{.k = 1,
-                 .neighbors = std::vector<int32_t>(rows.count, kNone),
-                 .distances = std::vector<float>(rows.count, kInfinity)};
-  SearchExactly(rows, centers, /*exclude_self=*/false, threads, &graph);
-  return std::move(graph.neighbors);
+  return graph;
 }
 
 // Rows sorted by bucket: rows of bucket b are order[begin[b] .. begin[b + 1]),
@@ -173,6 +247,8 @@ std::vector<int32_t> NearestCenter(const Rows& rows, const Rows& centers,
 struct Buckets {
   std::vector<size_t> begin;
   std::vector<int32_t> order;
+
+  size_t count() const { return begin.size() - 1; }
 };
 
 Buckets GroupByBucket(const std::vector<int32_t>& bucket_of, size_t count) {
@@ -189,113 +265,158 @@ Buckets GroupByBucket(const std::vector<int32_t>& bucket_of, size_t count) {
   return buckets;
 }
 
-// Copy of the rows in the order of their buckets.
-std::vector<float> Gather(const Rows& rows, const std::vector<int32_t>& order) {
-  std::vector<float> gathered(order.size() * rows.dimension);
-  for (size_t i = 0; i < order.size(); ++i) {
-    std::copy_n(rows.row(order[i]), rows.dimension,
-                &gathered[i * rows.dimension]);
+// A matrix of our own.
+struct OwnRows {
+  std::vector<float> data;
+  std::vector<float> norms;
+  size_t dimension = 0;
+
+  Rows view() const {
+    return {data.data(), norms.data(), norms.size(), dimension};
   }
+};
+
+// Copies of rows, in the order given.
+OwnRows Gather(const Rows& rows, const std::vector<int32_t>& order,
+               int threads) {
+  const size_t d = rows.dimension;
+  OwnRows gathered;
+  gathered.dimension = d;
+  gathered.data.resize(order.size() * d);
+  gathered.norms.resize(order.size());
+  const size_t blocks = (order.size() + kPointBlock - 1) / kPointBlock;
+  ParallelFor(blocks, threads, [&](size_t block) {
+    const size_t end = std::min(order.size(), (block + 1) * kPointBlock);
+    for (size_t i = block * kPointBlock; i < end; ++i) {
+      std::copy_n(rows.row(order[i]), d, &gathered.data[i * d]);
+      gathered.norms[i] = rows.norms[order[i]];
+    }
+  });
   return gathered;
 }
 
-// Centres (count x d) by k-means (Lloyd 1982) on a sample.
-std::vector<float> TrainCenters(const Rows& points, size_t count,
-                                const KnnOptions& options) {
+KnnGraph SearchBuckets(const SearchTask& task, size_t bucket_size, int probes,
+                       uint64_t seed, int threads);
+
+// Nearest of `centers` to each row.
+std::vector<int32_t> NearestCenter(const Rows& rows, const Rows& centers,
+                                   uint64_t seed, int threads) {
+  const SearchTask task{rows, centers, 1, /*exclude_self=*/false};
+  return centers.count <= kExactCenters
+             ? SearchExactly(task, threads).neighbors
+             : SearchBuckets(task, kCentersPerBucket, kCenterProbes, seed,
+                             threads)
+                   .neighbors;
+}
+
+// At most `count` centres by k-means (Lloyd 1982) on a sample.
+OwnRows TrainCenters(const Rows& points, size_t count, uint64_t seed,
+                     int threads) {
   const size_t d = points.dimension;
   std::vector<int32_t> sample(points.count);
   std::iota(sample.begin(), sample.end(), 0);
-  base::Random random(options.seed);
+  base::Random random(seed);
   random.Shuffle(&sample);
   sample.resize(std::min(points.count, count * kTrainingPointsPerBucket));
-  const std::vector<float> data = Gather(points, sample);
-  const std::vector<float> norms = SquaredNorms(data.data(), sample.size(), d);
-  const Rows rows{data.data(), norms.data(), sample.size(), d};
+  const OwnRows rows = Gather(points, sample, threads);
 
   // The sample is shuffled, so its head is a sample too.
-  std::vector<float> centers(data.begin(), data.begin() + count * d);
+  OwnRows centers;
+  centers.dimension = d;
+  centers.data.assign(rows.data.begin(),
+                      rows.data.begin() + static_cast<int64_t>(count * d));
+  centers.norms = SquaredNorms(centers.data.data(), count, d);
   for (int pass = 0; pass < kTrainingPasses; ++pass) {
-    const std::vector<float> center_norms =
-        SquaredNorms(centers.data(), count, d);
     const Buckets members = GroupByBucket(
-        NearestCenter(rows, {centers.data(), center_norms.data(), count, d},
-                      options.threads),
-        count);
+        NearestCenter(rows.view(), centers.view(), seed, threads), count);
     // A centre that lost its rows stays where it is.
-    ParallelFor(count, options.threads, [&](size_t c) {
+    ParallelFor(count, threads, [&](size_t c) {
       const size_t begin = members.begin[c];
       const size_t end = members.begin[c + 1];
       if (begin == end) return;
-      float* center = &centers[c * d];
+      float* const center = &centers.data[c * d];
       std::fill_n(center, d, 0.0f);
       for (size_t i = begin; i < end; ++i) {
-        const float* row = rows.row(members.order[i]);
+        const float* row = rows.view().row(members.order[i]);
         for (size_t x = 0; x < d; ++x) center[x] += row[x];
       }
-      for (size_t x = 0; x < d; ++x) {
-        center[x] /= static_cast<float>(end - begin);
-      }
+      const float share = 1 / static_cast<float>(end - begin);
+      for (size_t x = 0; x < d; ++x) center[x] *= share;
     });
+    centers.norms = SquaredNorms(centers.data.data(), count, d);
   }
   return centers;
 }
 
 // Every bucket's queries against the points of the nearest buckets.
-void SearchBuckets(const Rows& queries, const Rows& points, bool exclude_self,
-                   const KnnOptions& options, KnnGraph* graph) {
-  const size_t d = points.dimension;
-  const size_t count = (points.count + kBucketSize - 1) / kBucketSize;
-  const std::vector<float> center_data = TrainCenters(points, count, options);
-  const std::vector<float> center_norms =
-      SquaredNorms(center_data.data(), count, d);
-  const Rows centers{center_data.data(), center_norms.data(), count, d};
-
-  const Buckets point_buckets =
-      GroupByBucket(NearestCenter(points, centers, options.threads), count);
-  const std::vector<float> point_data = Gather(points, point_buckets.order);
-  const std::vector<float> point_norms =
-      SquaredNorms(point_data.data(), points.count, d);
-  const Rows sorted_points{point_data.data(), point_norms.data(), points.count,
-                           d};
+KnnGraph SearchBuckets(const SearchTask& task, size_t bucket_size, int probes,
+                       uint64_t seed, int threads) {
+  const Rows& points = task.points;
+  const Rows& queries = task.queries;
+  OwnRows centers = TrainCenters(
+      points, (points.count + bucket_size - 1) / bucket_size, seed, threads);
+  Buckets point_buckets =
+      GroupByBucket(NearestCenter(points, centers.view(), seed, threads),
+                    centers.norms.size());
+  // A bucket without points would only be probed in vain.
+  std::vector<int32_t> used;
+  std::vector<size_t> used_begin = {0};
+  for (size_t c = 0; c < point_buckets.count(); ++c) {
+    if (point_buckets.begin[c] == point_buckets.begin[c + 1]) continue;
+    used.push_back(static_cast<int32_t>(c));
+    used_begin.push_back(point_buckets.begin[c + 1]);
+  }
+  centers = Gather(centers.view(), used, threads);
+  point_buckets.begin = std::move(used_begin);
+  const OwnRows sorted_points = Gather(points, point_buckets.order, threads);
 
   // In a graph, the queries are the points.
   const bool same =
       queries.data == points.data && queries.count == points.count;
   Buckets other_buckets;
-  std::vector<float> other_data;
-  std::vector<float> other_norms;
-  Rows sorted_queries = sorted_points;
+  OwnRows other_queries;
   if (!same) {
     other_buckets =
-        GroupByBucket(NearestCenter(queries, centers, options.threads), count);
-    other_data = Gather(queries, other_buckets.order);
-    other_norms = SquaredNorms(other_data.data(), queries.count, d);
-    sorted_queries = {other_data.data(), other_norms.data(), queries.count, d};
+        GroupByBucket(NearestCenter(queries, centers.view(), seed, threads),
+                      point_buckets.count());
+    other_queries = Gather(queries, other_buckets.order, threads);
   }
   const Buckets& query_buckets = same ? point_buckets : other_buckets;
+  const Rows sorted_queries =
+      same ? sorted_points.view() : other_queries.view();
 
-  const auto probes = static_cast<int>(std::min<size_t>(options.probes, count));
-  KnnGraph near{.k = probes,
-                .neighbors = std::vector<int32_t>(count * probes, kNone),
-                .distances = std::vector<float>(count * probes, kInfinity)};
-  SearchExactly(centers, centers, /*exclude_self=*/false, options.threads,
-                &near);
+  const int visits =
+      static_cast<int>(std::min<size_t>(probes, point_buckets.count()));
+  const KnnGraph near = SearchExactly(
+      {centers.view(), centers.view(), visits, /*exclude_self=*/false},
+      threads);
 
-  ParallelFor(count, options.threads, [&](size_t bucket) {
-    BlockScanner scanner(sorted_queries, query_buckets.order.data(),
-                         sorted_points, point_buckets.order.data(),
-                         exclude_self, graph);
-    ForBlocks(query_buckets.begin[bucket], query_buckets.begin[bucket + 1],
-              kQueryBlock, [&](size_t q, size_t m) {
-                for (int probe = 0; probe < probes; ++probe) {
-                  const int32_t other = near.neighbors[bucket * probes + probe];
-                  ForBlocks(
-                      point_buckets.begin[other],
-                      point_buckets.begin[other + 1], kPointBlock,
-                      [&](size_t p, size_t n) { scanner.Scan(q, m, p, n); });
-                }
-              });
+  struct Block {
+    size_t bucket, first, count;
+  };
+  std::vector<Block> blocks;
+  for (size_t b = 0; b < query_buckets.count(); ++b) {
+    const size_t end = query_buckets.begin[b + 1];
+    for (size_t q = query_buckets.begin[b]; q < end; q += kQueryBlock) {
+      blocks.push_back({b, q, std::min(kQueryBlock, end - q)});
+    }
+  }
+  KnnGraph graph = EmptyGraph(task);
+  ParallelFor(blocks.size(), threads, [&](size_t i) {
+    const Block& block = blocks[i];
+    BlockScanner scanner(sorted_queries, block.first, block.count,
+                         sorted_points.view(), point_buckets.order.data(),
+                         task.keep());
+    for (int visit = 0; visit < visits; ++visit) {
+      const int32_t other = near.neighbors[block.bucket * visits + visit];
+      scanner.Scan(point_buckets.begin[other], point_buckets.begin[other + 1]);
+    }
+    for (size_t q = 0; q < block.count; ++q) {
+      WriteRow(task, query_buckets.order[block.first + q], q, &scanner, &graph);
+    }
   });
+  if (same) graph.order = std::move(point_buckets.order);
+  return graph;
 }
 
 absl::Status Invalid(v1::ErrorDetail::Reason reason, absl::string_view field,
@@ -343,26 +464,24 @@ absl::StatusOr<KnnGraph> Search(absl::Span<const float> points,
 
   const size_t n = points.size() / d;
   const size_t m = queries.size() / d;
-  KnnGraph graph{.k = k,
-                 .neighbors = std::vector<int32_t>(m * k, kNone),
-                 .distances = std::vector<float>(m * k, kInfinity)};
   const auto dimension = static_cast<size_t>(d);
+  const bool same = points.data() == queries.data() && n == m;
   const std::vector<float> point_norms =
       SquaredNorms(points.data(), n, dimension);
-  const std::vector<float> query_norms =
-      SquaredNorms(queries.data(), m, dimension);
+  std::vector<float> other_norms;
+  if (!same) other_norms = SquaredNorms(queries.data(), m, dimension);
+  const std::vector<float>& query_norms = same ? point_norms : other_norms;
   FAULTLINE_RETURN_IF_ERROR(CheckFinite("points", point_norms));
   FAULTLINE_RETURN_IF_ERROR(CheckFinite("queries", query_norms));
-  if (n == 0 || m == 0) return graph;
-  const Rows point_rows{points.data(), point_norms.data(), n, dimension};
-  const Rows query_rows{queries.data(), query_norms.data(), m, dimension};
-  if (n <= options.exact_limit) {
-    SearchExactly(query_rows, point_rows, exclude_self, options.threads,
-                  &graph);
-  } else {
-    SearchBuckets(query_rows, point_rows, exclude_self, options, &graph);
-  }
-  return graph;
+  const SearchTask task{{queries.data(), query_norms.data(), m, dimension},
+                        {points.data(), point_norms.data(), n, dimension},
+                        k,
+                        exclude_self};
+  if (n == 0 || m == 0) return EmptyGraph(task);
+  return n <= options.exact_limit
+             ? SearchExactly(task, options.threads)
+             : SearchBuckets(task, kBucketSize, options.probes, options.seed,
+                             options.threads);
 }
 
 }  // namespace

@@ -19,6 +19,10 @@ struct KnnGraph {
   // Squared L2, parallel to `neighbors`; infinity where padded. What is within
   // rounding of 0 is 0.
   std::vector<float> distances;
+  // The rows in an order in which near ones are close to each other, for what
+  // walks over the graph and would rather find its memory in the cache. Empty
+  // where the graph is small or of queries: the order of the rows will do.
+  std::vector<int32_t> order;
 };
 
 struct KnnOptions {
