@@ -12,6 +12,12 @@ namespace {
 
 // Randomness of the refinement, in units of edge weight.
 constexpr double kTheta = 0.01;
+// A choice with less than this in the exponent is never taken.
+constexpr double kLeastExponent = -60;
+// Nodes that are visited one after the other in a large graph: neighbours in
+// number are near in memory, and often neighbours.
+constexpr int32_t kVisitedTogether = 64;
+constexpr int32_t kLargeGraph = 10000;
 // A gain below this is rounding.
 constexpr double kLeastGain = 1e-9;
 
@@ -32,10 +38,18 @@ std::vector<double> Strengths(const Graph& graph) {
   return strength;
 }
 
+// Nodes in random order, those of a large graph in small runs.
 std::vector<int32_t> ShuffledNodes(int32_t n, base::Random* random) {
-  std::vector<int32_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  random->Shuffle(&order);
+  const int32_t run = n < kLargeGraph ? 1 : kVisitedTogether;
+  std::vector<int32_t> runs((n + run - 1) / run);
+  std::iota(runs.begin(), runs.end(), 0);
+  random->Shuffle(&runs);
+  std::vector<int32_t> order;
+  order.reserve(n);
+  for (const int32_t first : runs) {
+    const int32_t end = std::min(n, (first + 1) * run);
+    for (int32_t v = first * run; v < end; ++v) order.push_back(v);
+  }
   return order;
 }
 
@@ -171,7 +185,8 @@ std::vector<int32_t> Refine(const Level& level, double scale,
     if (choices.empty()) continue;
     double sum = 0;
     for (auto& [p, gain] : choices) {
-      gain = std::exp((gain - best_gain) / kTheta);
+      const double exponent = (gain - best_gain) / kTheta;
+      gain = exponent > kLeastExponent ? std::exp(exponent) : 0;
       sum += gain;
     }
     double left = random->Uniform() * sum;
