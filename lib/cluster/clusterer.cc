@@ -3,14 +3,23 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "lib/base/hash.h"
+#include "lib/base/random.h"
 #include "lib/base/status_macros.h"
+#include "lib/cluster/agreement.h"
+#include "lib/cluster/consensus.h"
 #include "lib/cluster/duplicates.h"
+#include "lib/cluster/hdbscan.h"
 #include "lib/cluster/leiden.h"
+#include "lib/cluster/neighbor_vote.h"
 #include "lib/cluster/snn_graph.h"
 #include "lib/space/knn_graph.h"
+#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::cluster {
@@ -19,6 +28,8 @@ namespace {
 // Share of a member's ties that must lie inside its group.
 constexpr double kLeastStrength = 0.5;
 constexpr size_t kFineResolutionBelow = 800;
+// Points below which density is judged by fewer neighbours.
+constexpr size_t kFewSamplesBelow = 500;
 
 absl::Status Check(const ClusteringInput& input) {
   if (input.dimension < 1) {
@@ -37,6 +48,11 @@ absl::Status Check(const ClusteringInput& input) {
     return absl::InvalidArgumentError(absl::StrCat(
         "pooled_failed (", input.pooled_failed.size(), ") must have ", m,
         " elements, failure_row (", input.failure_row.size(), ") ", n));
+  }
+  if (!input.failure_stratum.empty() && input.failure_stratum.size() != n) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("failure_stratum (", input.failure_stratum.size(),
+                     ") must have ", n, " elements or none"));
   }
   for (const int32_t row : input.failure_row) {
     if (row < 0 || row >= static_cast<int64_t>(m) ||
@@ -135,8 +151,8 @@ absl::StatusOr<std::vector<int32_t>> EnrichedFailures(
   return kept;
 }
 
-// Ties of a point: to its community and in all. Copies of a run are tied to
-// each other with weight 1.
+// Ties of a point: to its mode and in all. Copies of a run are tied to each
+// other with weight 1.
 struct Ties {
   double inside = 0;
   double all = 0;
@@ -144,19 +160,249 @@ struct Ties {
 };
 
 std::vector<Ties> CountTies(const Graph& graph,
-                            const std::vector<int32_t>& community,
+                            const std::vector<int32_t>& mode,
                             const std::vector<int64_t>& copies) {
   std::vector<Ties> ties(graph.size());
   for (int32_t v = 0; v < graph.size(); ++v) {
     ties[v].inside = ties[v].all = static_cast<double>(copies[v] - 1);
     for (int64_t e = graph.row_begin[v]; e < graph.row_begin[v + 1]; ++e) {
       ties[v].all += graph.weight[e];
-      if (community[graph.column[e]] == community[v]) {
-        ties[v].inside += graph.weight[e];
-      }
+      if (mode[graph.column[e]] == mode[v]) ties[v].inside += graph.weight[e];
     }
   }
   return ties;
+}
+
+// Neighbour graph of points (n x d). `order` may be null; else it gets the
+// order of KnnGraph, and the nodes of the graph are numbered by it.
+absl::StatusOr<Graph> JoinNeighbors(absl::Span<const float> vectors, int d,
+                                    const space::KnnOptions& options,
+                                    std::vector<int32_t>* order) {
+  Graph graph;
+  graph.row_begin = {0};
+  const int k = SnnNeighbors(vectors.size() / d);
+  if (k == 0) {
+    graph.row_begin.resize(vectors.size() / d + 1, 0);
+    return graph;
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(space::KnnGraph knn,
+                             space::BuildKnnGraph(vectors, d, k, options));
+  if (order != nullptr && !knn.order.empty()) {
+    *order = std::move(knn.order);
+    std::vector<int32_t> place(order->size());
+    for (size_t i = 0; i < order->size(); ++i) {
+      place[(*order)[i]] = static_cast<int32_t>(i);
+    }
+    space::KnnGraph sorted;
+    sorted.k = k;
+    sorted.neighbors.reserve(knn.neighbors.size());
+    for (const int32_t point : *order) {
+      const int32_t* const row =
+          knn.neighbors.data() + static_cast<size_t>(point) * k;
+      for (int i = 0; i < k; ++i) {
+        sorted.neighbors.push_back(row[i] < 0 ? row[i] : place[row[i]]);
+      }
+    }
+    knn = std::move(sorted);
+  }
+  return BuildSnnGraph(knn, options.threads);
+}
+
+// The distinct failures that passed the filter, and how they are joined.
+struct Points {
+  Folding folding;
+  std::vector<int64_t> copies;  // of each point
+  Graph graph;
+};
+
+absl::StatusOr<Points> MakePoints(const ClusteringInput& input,
+                                  const std::vector<int32_t>& kept,
+                                  const ClusterOptions& options) {
+  Points points;
+  points.folding = FoldDuplicates(input.failures, input.dimension, kept);
+  Folding& folding = points.folding;
+  std::vector<int32_t> order;
+  FAULTLINE_ASSIGN_OR_RETURN(points.graph,
+                             JoinNeighbors(folding.vectors, input.dimension,
+                                           NeighborOptions(options), &order));
+  if (!order.empty()) {
+    // What has no place keeps its number, the last one.
+    std::vector<int32_t> place(folding.first_row.size(), folding.located);
+    std::vector<int32_t> first_row = folding.first_row;
+    for (size_t i = 0; i < order.size(); ++i) {
+      place[order[i]] = static_cast<int32_t>(i);
+      first_row[i] = folding.first_row[order[i]];
+    }
+    folding.first_row = std::move(first_row);
+    for (int32_t& point : folding.point) point = place[point];
+  }
+  // From here on the rows of the input serve: `vectors` are not in order.
+  folding.vectors = {};
+  // What has no place is a node without edges.
+  points.graph.row_begin.resize(folding.first_row.size() + 1,
+                                points.graph.row_begin.back());
+  points.copies.assign(folding.first_row.size(), 0);
+  for (const int32_t point : folding.point) ++points.copies[point];
+  return points;
+}
+
+// A partition of the points into modes and their parts.
+struct Partition {
+  std::vector<int32_t> mode;  // of each point; -1: noise
+  int32_t modes = 0;
+  std::vector<int32_t> part;  // of each point; -1: of the mode as a whole
+  std::vector<double> part_similarity;  // by part; see SubMode
+  std::vector<float> strength;          // of each point, in its mode
+  float least_strength = 0;             // of a member
+};
+
+double LeastSize(size_t failures) {
+  return std::max(10.0, 0.5 * std::sqrt(static_cast<double>(failures)));
+}
+
+// `points`: how many there are.
+HdbscanOptions DensityOptions(size_t points, size_t runs) {
+  HdbscanOptions options;
+  options.min_samples = points < kFewSamplesBelow ? 5 : 10;
+  options.min_cluster_size = LeastSize(runs);
+  return options;
+}
+
+// Clusters random parts of the points again.
+class Resampler {
+ public:
+  Resampler(const ClusteringInput& input, const Points& points,
+            const ClusterOptions& options, double resolution)
+      : input_(input),
+        points_(points),
+        options_(options),
+        resolution_(resolution) {}
+
+  // As many as there are replicates, or none where there are too few points.
+  size_t count() const {
+    return SampleSize() < kLeastSample ? 0 : std::max(options_.replicates, 0);
+  }
+
+  absl::StatusOr<Replicate> Draw(Engine engine, size_t index) const {
+    const int d = input_.dimension;
+    const uint64_t seed = base::Mix64(options_.seed ^ base::Mix64(index + 1));
+    base::Random random(seed);
+    Replicate replicate;
+    replicate.points.resize(points_.folding.located);
+    std::iota(replicate.points.begin(), replicate.points.end(), 0);
+    random.Shuffle(&replicate.points);
+    replicate.points.resize(SampleSize());
+    std::sort(replicate.points.begin(), replicate.points.end());
+
+    std::vector<float> vectors;
+    vectors.reserve(replicate.points.size() * d);
+    std::vector<int64_t> copies;
+    copies.reserve(replicate.points.size());
+    for (const int32_t point : replicate.points) {
+      const auto row = input_.failures.subspan(
+          static_cast<size_t>(points_.folding.first_row[point]) * d, d);
+      vectors.insert(vectors.end(), row.begin(), row.end());
+      copies.push_back(points_.copies[point]);
+    }
+    space::KnnOptions knn;
+    knn.seed = seed;
+    knn.threads = 1;
+    FAULTLINE_ASSIGN_OR_RETURN(const Graph graph,
+                               JoinNeighbors(vectors, d, knn, nullptr));
+    switch (engine) {
+      case Engine::kLeiden: {
+        LeidenOptions leiden;
+        leiden.seed = seed;
+        leiden.resolution = resolution_;
+        replicate.community = Leiden(graph, leiden);
+        break;
+      }
+      case Engine::kHdbscan:
+        replicate.community =
+            Hdbscan(graph, copies,
+                    DensityOptions(copies.size(),
+                                   std::accumulate(copies.begin(), copies.end(),
+                                                   size_t{0})))
+                .label;
+        break;
+    }
+    return replicate;
+  }
+
+ private:
+  static constexpr size_t kLeastSample = 20;
+
+  size_t SampleSize() const {
+    const double share =
+        options_.replicate_share * static_cast<double>(points_.folding.located);
+    return std::min(static_cast<size_t>(share), options_.max_replicate_points);
+  }
+
+  const ClusteringInput& input_;
+  const Points& points_;
+  const ClusterOptions& options_;
+  const double resolution_;
+};
+
+// Runs `main` beside `count` draws of replicates.
+template <typename Main>
+absl::StatusOr<std::vector<Replicate>> DrawBeside(const Resampler& resampler,
+                                                  Engine engine, int threads,
+                                                  const Main& main) {
+  std::vector<absl::StatusOr<Replicate>> drawn(resampler.count());
+  // The longest task first.
+  space::ParallelFor(drawn.size() + 1, threads, [&](size_t i) {
+    if (i == 0) {
+      main();
+    } else {
+      drawn[i - 1] = resampler.Draw(engine, i - 1);
+    }
+  });
+  std::vector<Replicate> replicates;
+  replicates.reserve(drawn.size());
+  for (absl::StatusOr<Replicate>& replicate : drawn) {
+    FAULTLINE_RETURN_IF_ERROR(replicate.status());
+    replicates.push_back(*std::move(replicate));
+  }
+  return replicates;
+}
+
+// Communities, joined where the replicates do not tell them apart.
+Partition JoinedPartition(const Points& points, std::vector<int32_t> community,
+                          absl::Span<const Replicate> replicates, double cut) {
+  Partition partition;
+  const int32_t communities =
+      1 + *std::max_element(community.begin(), community.end());
+  Dendrogram dendrogram =
+      JoinCommunities(community, communities, replicates, cut);
+  partition.mode.reserve(community.size());
+  for (const int32_t c : community) {
+    partition.mode.push_back(dendrogram.mode[c]);
+  }
+  partition.modes =
+      1 + *std::max_element(dendrogram.mode.begin(), dendrogram.mode.end());
+  partition.part = std::move(community);
+  partition.part_similarity = std::move(dendrogram.similarity);
+  partition.least_strength = kLeastStrength;
+  for (const Ties& ties :
+       CountTies(points.graph, partition.mode, points.copies)) {
+    partition.strength.push_back(static_cast<float>(ties.Strength()));
+  }
+  return partition;
+}
+
+Partition DensePartition(HdbscanResult dense) {
+  Partition partition;
+  partition.modes =
+      1 + std::max(-1, dense.label.empty()
+                           ? -1
+                           : *std::max_element(dense.label.begin(),
+                                               dense.label.end()));
+  partition.mode = std::move(dense.label);
+  partition.part = std::move(dense.part);
+  partition.part_similarity.assign(dense.part_label.size(), 0);
+  partition.strength = std::move(dense.strength);
+  return partition;
 }
 
 double SquaredDistance(const float* a, const float* b, int d) {
@@ -234,63 +480,40 @@ void Summarize(const ClusteringInput& input, Group* group) {
       count);
 }
 
-}  // namespace
+bool LargerFirst(const Group& a, const Group& b) {
+  return a.members.size() != b.members.size()
+             ? a.members.size() > b.members.size()
+             : a.members[0] < b.members[0];
+}
 
-absl::StatusOr<Clustering> ClusterFailures(const ClusteringInput& input,
-                                           const ClusterOptions& options) {
-  FAULTLINE_RETURN_IF_ERROR(Check(input));
-  const int d = input.dimension;
-  const size_t n = input.failure_row.size();
-  Clustering result;
-  result.label.assign(n, -1);
-  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<int32_t> kept,
-                             EnrichedFailures(input, options));
-  result.filtered = n - kept.size();
-  if (kept.empty()) return result;
+// Groups of one partition: only who is in them.
+struct Draft {
+  Group group;
+  std::vector<int32_t> points;  // of the members, ascending
+  int32_t mode = -1;            // of the partition
+};
 
-  const Folding folding = FoldDuplicates(input.failures, d, kept);
-  const int32_t points = static_cast<int32_t>(folding.first_row.size());
-  Graph graph;
-  graph.row_begin = {0};
-  if (const int k = SnnNeighbors(folding.located); k > 0) {
-    FAULTLINE_ASSIGN_OR_RETURN(
-        const space::KnnGraph knn,
-        space::BuildKnnGraph(folding.vectors, d, k, NeighborOptions(options)));
-    graph = BuildSnnGraph(knn, options.threads);
-  }
-  // What has no neighbour is a node without edges.
-  graph.row_begin.resize(points + 1, graph.row_begin.back());
-
-  LeidenOptions leiden;
-  leiden.seed = options.seed;
-  leiden.resolution = options.resolution;
-  if (leiden.resolution == 0) {
-    leiden.resolution = n < kFineResolutionBelow ? 1.0 : 0.5;
-  }
-  const std::vector<int32_t> community = Leiden(graph, leiden);
-  std::vector<int64_t> copies(points);
-  for (const int32_t point : folding.point) ++copies[point];
-  const std::vector<Ties> ties = CountTies(graph, community, copies);
-
-  // Members and points of each community, both ascending.
-  const int32_t communities =
-      1 + *std::max_element(community.begin(), community.end());
-  struct Draft {
-    Group group;
-    std::vector<int32_t> points;
-  };
-  std::vector<Draft> drafts(communities);
+// Modes that are large enough, largest first.
+std::vector<Draft> DraftGroups(const Points& points, const Partition& partition,
+                               const std::vector<int32_t>& kept,
+                               double least_size) {
+  const Folding& folding = points.folding;
+  std::vector<Draft> drafts(partition.modes);
   for (size_t i = 0; i < kept.size(); ++i) {
     const int32_t point = folding.point[i];
-    const double strength = ties[point].Strength();
-    if (strength < kLeastStrength) continue;
-    Draft& draft = drafts[community[point]];
+    const int32_t mode = partition.mode[point];
+    if (mode < 0) continue;
+    Draft& draft = drafts[mode];
+    const float strength = partition.strength[point];
+    if (strength < partition.least_strength || strength <= 0) {
+      draft.group.boundary.push_back(kept[i]);
+      continue;
+    }
+    draft.mode = mode;
     draft.group.members.push_back(kept[i]);
-    draft.group.strengths.push_back(static_cast<float>(strength));
+    draft.group.strengths.push_back(strength);
     if (folding.first_row[point] == kept[i]) draft.points.push_back(point);
   }
-  const double least_size =
-      std::max(10.0, 0.5 * std::sqrt(static_cast<double>(n)));
   drafts.erase(
       std::remove_if(drafts.begin(), drafts.end(),
                      [least_size](const Draft& draft) {
@@ -299,26 +522,336 @@ absl::StatusOr<Clustering> ClusterFailures(const ClusteringInput& input,
                      }),
       drafts.end());
   std::sort(drafts.begin(), drafts.end(), [](const Draft& a, const Draft& b) {
-    const auto& x = a.group.members;
-    const auto& y = b.group.members;
-    return x.size() != y.size() ? x.size() > y.size() : x[0] < y[0];
+    return LargerFirst(a.group, b.group);
   });
-
   for (Draft& draft : drafts) {
+    std::sort(draft.points.begin(), draft.points.end());
+  }
+  return drafts;
+}
+
+const Group& GroupOf(const Group& group) { return group; }
+const Group& GroupOf(const Draft& draft) { return draft.group; }
+
+template <typename Groups>
+std::vector<int32_t> LabelRows(const Groups& groups, size_t rows) {
+  std::vector<int32_t> label(rows, -1);
+  for (size_t g = 0; g < groups.size(); ++g) {
+    for (const int32_t row : GroupOf(groups[g]).members) {
+      label[row] = static_cast<int32_t>(g);
+    }
+  }
+  return label;
+}
+
+// Largest Jaccard similarity of each group to one of the other labelling.
+void CompareGroups(const std::vector<int32_t>& other,
+                   std::vector<Draft>* drafts) {
+  const int32_t others =
+      other.empty() ? 0 : 1 + *std::max_element(other.begin(), other.end());
+  std::vector<double> sizes(others);
+  for (const int32_t label : other) {
+    if (label >= 0) ++sizes[label];
+  }
+  std::vector<double> shared(others);
+  for (Draft& draft : *drafts) {
+    std::fill(shared.begin(), shared.end(), 0);
+    for (const int32_t row : draft.group.members) {
+      if (other[row] >= 0) ++shared[other[row]];
+    }
+    const auto size = static_cast<double>(draft.group.members.size());
+    for (int32_t o = 0; o < others; ++o) {
+      draft.group.agreement = std::max(
+          draft.group.agreement, shared[o] / (size + sizes[o] - shared[o]));
+    }
+  }
+}
+
+// The point with the most ties inside, the lowest where there are several.
+int32_t ChooseMedoid(const std::vector<int32_t>& points,
+                     const std::vector<Ties>& ties) {
+  return *std::max_element(
+      points.begin(), points.end(),
+      [&](int32_t a, int32_t b) { return ties[a].inside < ties[b].inside; });
+}
+
+// Parts with enough members, where there are two at least.
+void DescribeParts(const Points& points, const Partition& partition,
+                   const std::vector<int32_t>& point_of_row,
+                   const std::vector<Ties>& ties, double least_size,
+                   Draft* draft) {
+  std::map<int32_t, std::pair<SubMode, std::vector<int32_t>>> parts;
+  for (const int32_t row : draft->group.members) {
+    const int32_t part = partition.part[point_of_row[row]];
+    if (part >= 0) parts[part].first.members.push_back(row);
+  }
+  for (const int32_t point : draft->points) {
+    const int32_t part = partition.part[point];
+    if (part >= 0) parts[part].second.push_back(point);
+  }
+  for (auto& [part, found] : parts) {
+    auto& [sub_mode, members] = found;
+    if (static_cast<double>(sub_mode.members.size()) < least_size) continue;
+    sub_mode.medoid = points.folding.first_row[ChooseMedoid(members, ties)];
+    sub_mode.similarity = partition.part_similarity[part];
+    draft->group.sub_modes.push_back(std::move(sub_mode));
+  }
+  std::vector<SubMode>& found = draft->group.sub_modes;
+  if (found.size() < 2) found.clear();
+  std::stable_sort(found.begin(), found.end(),
+                   [](const SubMode& a, const SubMode& b) {
+                     return a.members.size() > b.members.size();
+                   });
+}
+
+// Everything but the cap.
+absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
+                                      const ClusterOptions& options) {
+  const size_t n = input.failure_row.size();
+  Clustering result;
+  result.label.assign(n, -1);
+  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<int32_t> kept,
+                             EnrichedFailures(input, options));
+  result.filtered = n - kept.size();
+  if (kept.empty()) return result;
+  FAULTLINE_ASSIGN_OR_RETURN(const Points points,
+                             MakePoints(input, kept, options));
+  const Folding& folding = points.folding;
+
+  LeidenOptions leiden;
+  leiden.seed = options.seed;
+  leiden.resolution = options.resolution;
+  if (leiden.resolution == 0) {
+    leiden.resolution = n < kFineResolutionBelow ? 1.0 : 0.5;
+  }
+  const Resampler resampler(input, points, options, leiden.resolution);
+  std::vector<int32_t> community;
+  FAULTLINE_ASSIGN_OR_RETURN(
+      std::vector<Replicate> replicates,
+      DrawBeside(resampler, Engine::kLeiden, options.threads,
+                 [&] { community = Leiden(points.graph, leiden); }));
+  Partition joined = JoinedPartition(points, std::move(community), replicates,
+                                     options.join_similarity);
+  Partition dense = DensePartition(
+      Hdbscan(points.graph, points.copies,
+              DensityOptions(points.copies.size(), kept.size())));
+  const double least_size = LeastSize(n);
+  std::vector<Draft> drafts = DraftGroups(points, joined, kept, least_size);
+  std::vector<Draft> others = DraftGroups(points, dense, kept, least_size);
+  switch (options.engine) {
+    case Engine::kLeiden:
+      break;
+    case Engine::kHdbscan: {
+      std::swap(drafts, others);
+      std::swap(joined, dense);
+      FAULTLINE_ASSIGN_OR_RETURN(
+          replicates,
+          DrawBeside(resampler, Engine::kHdbscan, options.threads, [] {}));
+      break;
+    }
+  }
+  const Partition& partition = joined;
+
+  result.label = LabelRows(drafts, n);
+  const std::vector<int32_t> other_label = LabelRows(others, n);
+  std::vector<int32_t> own, other;
+  own.reserve(kept.size());
+  other.reserve(kept.size());
+  for (const int32_t row : kept) {
+    own.push_back(result.label[row]);
+    other.push_back(other_label[row]);
+  }
+  result.agreement = AdjustedRandIndex(own, other);
+  CompareGroups(other_label, &drafts);
+
+  std::vector<int32_t> group_of_mode(partition.modes, -1);
+  for (size_t g = 0; g < drafts.size(); ++g) {
+    group_of_mode[drafts[g].mode] = static_cast<int32_t>(g);
+  }
+  std::vector<int32_t> group_of_point;
+  group_of_point.reserve(partition.mode.size());
+  for (const int32_t mode : partition.mode) {
+    group_of_point.push_back(mode < 0 ? -1 : group_of_mode[mode]);
+  }
+  const std::vector<double> stability =
+      MeasureStability(group_of_point, static_cast<int32_t>(drafts.size()),
+                       points.copies, replicates);
+
+  const std::vector<Ties> ties =
+      CountTies(points.graph, partition.mode, points.copies);
+  const std::vector<Ties> part_ties =
+      CountTies(points.graph, partition.part, points.copies);
+  std::vector<int32_t> point_of_row(n, -1);
+  for (size_t i = 0; i < kept.size(); ++i) {
+    point_of_row[kept[i]] = folding.point[i];
+  }
+  space::ParallelFor(drafts.size(), options.threads, [&](size_t g) {
+    Draft& draft = drafts[g];
     Group& group = draft.group;
-    const int32_t medoid = *std::max_element(
-        draft.points.begin(), draft.points.end(),
-        [&](int32_t a, int32_t b) { return ties[a].inside < ties[b].inside; });
+    group.stability = stability[g];
+    DescribeParts(points, partition, point_of_row, part_ties, least_size,
+                  &draft);
+    const int32_t medoid = ChooseMedoid(draft.points, ties);
     group.medoid = folding.first_row[medoid];
     group.exemplars = ChooseExemplars(input, std::move(draft.points), medoid,
                                       folding, ties, options.exemplars);
     Summarize(input, &group);
-    for (const int32_t row : group.members) {
-      result.label[row] = static_cast<int32_t>(result.groups.size());
-    }
-    result.groups.push_back(std::move(group));
+  });
+  result.groups.reserve(drafts.size());
+  for (Draft& draft : drafts) {
+    result.boundary += draft.group.boundary.size();
+    result.groups.push_back(std::move(draft.group));
   }
   return result;
+}
+
+// A random part of `rows`, at most `most` of them, ascending: of each stratum
+// its share, rounded by largest remainder. `stratum` is by row; empty: one.
+std::vector<int32_t> SampleByStratum(const std::vector<int32_t>& rows,
+                                     absl::Span<const uint64_t> stratum,
+                                     size_t most, uint64_t seed) {
+  if (rows.size() <= most) return rows;
+  std::map<uint64_t, std::vector<int32_t>> strata;
+  for (const int32_t row : rows) {
+    strata[stratum.empty() ? 0 : stratum[row]].push_back(row);
+  }
+  std::vector<std::pair<double, uint64_t>> remainders;  // negative, stratum
+  std::map<uint64_t, size_t> quota;
+  size_t left = most;
+  for (const auto& [key, members] : strata) {
+    const double share = static_cast<double>(most) *
+                         static_cast<double>(members.size()) /
+                         static_cast<double>(rows.size());
+    quota[key] = static_cast<size_t>(share);
+    left -= quota[key];
+    remainders.emplace_back(std::floor(share) - share, key);
+  }
+  std::sort(remainders.begin(), remainders.end());
+  for (size_t i = 0; i < left; ++i) ++quota[remainders[i].second];
+
+  base::Random random(seed);
+  std::vector<int32_t> sample;
+  sample.reserve(most);
+  for (auto& [key, members] : strata) {
+    random.Shuffle(&members);
+    sample.insert(sample.end(), members.begin(),
+                  members.begin() + static_cast<int64_t>(quota[key]));
+  }
+  std::sort(sample.begin(), sample.end());
+  return sample;
+}
+
+std::vector<float> CopyRows(absl::Span<const float> matrix, int d,
+                            const std::vector<int32_t>& rows) {
+  std::vector<float> copy;
+  copy.reserve(rows.size() * d);
+  for (const int32_t row : rows) {
+    const auto from = matrix.subspan(static_cast<size_t>(row) * d, d);
+    copy.insert(copy.end(), from.begin(), from.end());
+  }
+  return copy;
+}
+
+void MapRows(const std::vector<int32_t>& to, std::vector<int32_t>* rows) {
+  for (int32_t& row : *rows) row = to[row];
+}
+
+// Clusters a sample and lets it vote for the rest.
+absl::StatusOr<Clustering> ClusterSample(const ClusteringInput& input,
+                                         const ClusterOptions& options) {
+  const int d = input.dimension;
+  const size_t n = input.failure_row.size();
+  std::vector<int32_t> failures(n);
+  std::iota(failures.begin(), failures.end(), 0);
+  failures = SampleByStratum(failures, input.failure_stratum,
+                             options.max_failures, options.seed);
+  std::vector<int32_t> successes;
+  for (size_t row = 0; row < input.pooled_failed.size(); ++row) {
+    if (!input.pooled_failed[row]) {
+      successes.push_back(static_cast<int32_t>(row));
+    }
+  }
+  successes =
+      SampleByStratum(successes, {}, options.max_successes, options.seed);
+
+  std::vector<int32_t> pooled_rows;
+  pooled_rows.reserve(failures.size() + successes.size());
+  for (const int32_t row : failures) {
+    pooled_rows.push_back(input.failure_row[row]);
+  }
+  pooled_rows.insert(pooled_rows.end(), successes.begin(), successes.end());
+  const std::vector<float> vectors = CopyRows(input.failures, d, failures);
+  const std::vector<float> pooled = CopyRows(input.pooled, d, pooled_rows);
+  ClusteringInput sample;
+  sample.dimension = d;
+  sample.failures = vectors;
+  sample.pooled = pooled;
+  sample.pooled_failed.assign(pooled_rows.size(), false);
+  sample.failure_row.resize(failures.size());
+  std::iota(sample.failure_row.begin(), sample.failure_row.end(), 0);
+  std::fill_n(sample.pooled_failed.begin(), failures.size(), true);
+  FAULTLINE_ASSIGN_OR_RETURN(Clustering result, ClusterAll(sample, options));
+  if (failures.size() == n) return result;
+
+  std::vector<bool> sampled(n);
+  for (const int32_t row : failures) sampled[row] = true;
+  std::vector<int32_t> rest;
+  rest.reserve(n - failures.size());
+  for (size_t row = 0; row < n; ++row) {
+    if (!sampled[row]) rest.push_back(static_cast<int32_t>(row));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const Votes votes,
+      VoteByNeighbors(vectors, result.label,
+                      static_cast<int>(result.groups.size()),
+                      CopyRows(input.failures, d, rest), d, options.threads));
+  result.assigned = rest.size();
+  std::vector<std::vector<std::pair<int32_t, float>>> joining(
+      result.groups.size());
+  for (size_t i = 0; i < rest.size(); ++i) {
+    if (votes.mode[i] < 0) continue;
+    joining[votes.mode[i]].emplace_back(rest[i], votes.share[i]);
+  }
+  for (size_t g = 0; g < result.groups.size(); ++g) {
+    Group& group = result.groups[g];
+    MapRows(failures, &group.members);
+    MapRows(failures, &group.exemplars);
+    MapRows(failures, &group.boundary);
+    group.medoid = failures[group.medoid];
+    for (SubMode& part : group.sub_modes) {
+      MapRows(failures, &part.members);
+      part.medoid = failures[part.medoid];
+    }
+    std::vector<std::pair<int32_t, float>>& members = joining[g];
+    members.reserve(members.size() + group.members.size());
+    for (size_t i = 0; i < group.members.size(); ++i) {
+      members.emplace_back(group.members[i], group.strengths[i]);
+    }
+    std::sort(members.begin(), members.end());
+    group.members.clear();
+    group.strengths.clear();
+    for (const auto& [row, strength] : members) {
+      group.members.push_back(row);
+      group.strengths.push_back(strength);
+    }
+    Summarize(input, &group);
+  }
+  std::sort(result.groups.begin(), result.groups.end(), LargerFirst);
+  result.label = LabelRows(result.groups, n);
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<Clustering> ClusterFailures(const ClusteringInput& input,
+                                           const ClusterOptions& options) {
+  FAULTLINE_RETURN_IF_ERROR(Check(input));
+  const size_t failures = input.failure_row.size();
+  const size_t successes =
+      std::count(input.pooled_failed.begin(), input.pooled_failed.end(), false);
+  return failures > options.max_failures || successes > options.max_successes
+             ? ClusterSample(input, options)
+             : ClusterAll(input, options);
 }
 
 }  // namespace faultline::cluster

@@ -8,15 +8,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/status_macros.h"
-#include "lib/cluster/duplicates.h"
-#include "lib/space/knn_graph.h"
+#include "lib/cluster/neighbor_vote.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::cluster {
 namespace {
 
-constexpr int kVoters = 15;
-constexpr double kLeastVotes = 5;
 constexpr double kPriorRuns = 5;  // strength of the prior of a cell's rate
 constexpr int kMostStrata = 8;
 // Held-out runs from which a cell is a stratum of its own: mixing two large
@@ -55,95 +52,6 @@ absl::Status Check(const EnrichmentInput& input) {
     }
   }
   return absl::OkStatus();
-}
-
-// Reference runs at one point.
-struct Voters {
-  int64_t runs = 0;
-  std::vector<std::pair<int32_t, int64_t>> modes;  // mode, runs
-};
-
-std::vector<Voters> CountVoters(const Folding& folding,
-                                const std::vector<int32_t>& labels) {
-  std::vector<Voters> voters(folding.first_row.size());
-  for (size_t row = 0; row < labels.size(); ++row) {
-    Voters& here = voters[folding.point[row]];
-    ++here.runs;
-    if (labels[row] < 0) continue;
-    const auto entry = std::find_if(
-        here.modes.begin(), here.modes.end(),
-        [&](const auto& mode) { return mode.first == labels[row]; });
-    if (entry == here.modes.end()) {
-      here.modes.emplace_back(labels[row], 1);
-    } else {
-      ++entry->second;
-    }
-  }
-  return voters;
-}
-
-// The mode with the most votes among the voters at `points`, nearest first, or
-// -1. `votes` is scratch (by mode), zero on entry and on return.
-int32_t Vote(absl::Span<const int32_t> points,
-             const std::vector<Voters>& voters, std::vector<double>* votes) {
-  std::vector<int32_t> voted;
-  int64_t missing = kVoters;
-  for (const int32_t point : points) {
-    if (point < 0 || missing <= 0) break;
-    const Voters& here = voters[point];
-    const int64_t taken = std::min(missing, here.runs);
-    missing -= taken;
-    for (const auto& [mode, runs] : here.modes) {
-      if ((*votes)[mode] == 0) voted.push_back(mode);
-      (*votes)[mode] += static_cast<double>(runs) * static_cast<double>(taken) /
-                        static_cast<double>(here.runs);
-    }
-  }
-  int32_t winner = -1;
-  for (const int32_t mode : voted) {
-    if ((*votes)[mode] < kLeastVotes) continue;
-    if (winner < 0 || (*votes)[mode] > (*votes)[winner] ||
-        ((*votes)[mode] == (*votes)[winner] && mode < winner)) {
-      winner = mode;
-    }
-  }
-  for (const int32_t mode : voted) (*votes)[mode] = 0;
-  return winner;
-}
-
-absl::StatusOr<std::vector<int32_t>> Assign(const EnrichmentInput& input,
-                                            int threads) {
-  const int d = input.dimension;
-  const size_t q = input.held_out_failed.size();
-  const Folding reference = FoldDuplicates(input.reference, d);
-  const std::vector<Voters> voters =
-      CountVoters(reference, input.reference_label);
-  const Folding held_out = FoldDuplicates(input.held_out, d);
-
-  std::vector<double> votes(input.modes);
-  std::vector<int32_t> mode_of(held_out.first_row.size(), -1);
-  if (held_out.located > 0 && reference.located > 0) {
-    space::KnnOptions options;
-    options.threads = threads;
-    FAULTLINE_ASSIGN_OR_RETURN(
-        const space::KnnGraph knn,
-        space::SearchKnn(reference.vectors, held_out.vectors, d, kVoters,
-                         options));
-    for (int32_t point = 0; point < held_out.located; ++point) {
-      mode_of[point] =
-          Vote(absl::MakeConstSpan(knn.neighbors)
-                   .subspan(static_cast<size_t>(point) * knn.k, knn.k),
-               voters, &votes);
-    }
-  }
-  // Runs without any token are near to each other only.
-  if (held_out.located < static_cast<int32_t>(mode_of.size()) &&
-      reference.located < static_cast<int32_t>(voters.size())) {
-    mode_of[held_out.located] = Vote({reference.located}, voters, &votes);
-  }
-  std::vector<int32_t> assigned(q);
-  for (size_t i = 0; i < q; ++i) assigned[i] = mode_of[held_out.point[i]];
-  return assigned;
 }
 
 v1::Enrichment Test(absl::Span<const stats::HypergeometricStratum> strata) {
@@ -188,7 +96,11 @@ absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
                                                 int threads) {
   FAULTLINE_RETURN_IF_ERROR(Check(input));
   EnrichmentResult result;
-  FAULTLINE_ASSIGN_OR_RETURN(result.assigned, Assign(input, threads));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      Votes votes,
+      VoteByNeighbors(input.reference, input.reference_label, input.modes,
+                      input.held_out, input.dimension, threads));
+  result.assigned = std::move(votes.mode);
 
   std::vector<stats::HypergeometricStratum> all(input.strata);
   for (size_t i = 0; i < result.assigned.size(); ++i) {

@@ -60,7 +60,7 @@ TEST(ClusterFailures, RecoversSeparateModes) {
       MakeGaussianWorld(6, 100, 200, 500, .8, 48, &random);
   const Clustering clustering = Cluster(world);
   EXPECT_THAT(clustering.groups, SizeIs(6));
-  EXPECT_GE(AdjustedRandIndex(world.mode, clustering.label), .95);
+  EXPECT_GE(PlantedAgreement(world.mode, clustering.label), .95);
   EXPECT_LE(GroupedShare(world, clustering, false), .3);
 }
 
@@ -69,7 +69,7 @@ TEST(ClusterFailures, RecoversTokenModesAmongUnstructuredFailures) {
   base::Random random(2);
   const PlantedWorld world = MakeTokenWorld(6, 110, 340, 900, .9, 128, &random);
   const Clustering clustering = Cluster(world);
-  EXPECT_GE(AdjustedRandIndex(world.mode, clustering.label), .75);
+  EXPECT_GE(PlantedAgreement(world.mode, clustering.label), .75);
   EXPECT_LE(GroupedShare(world, clustering, false), .05);
   // Most unstructured failures fall to the filter, and few others.
   EXPECT_NEAR(static_cast<double>(clustering.filtered), 340 * .8, 90);
@@ -80,7 +80,7 @@ TEST(ClusterFailures, RecoversAFewFailuresWithoutFilter) {
   const PlantedWorld world = MakeTokenWorld(4, 40, 60, 300, .9, 128, &random);
   const Clustering clustering = Cluster(world);
   EXPECT_EQ(clustering.filtered, 0);
-  EXPECT_GE(AdjustedRandIndex(world.mode, clustering.label), .9);
+  EXPECT_GE(PlantedAgreement(world.mode, clustering.label), .9);
 }
 
 TEST(ClusterFailures, LeavesNoiseAlone) {

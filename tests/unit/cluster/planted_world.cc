@@ -105,8 +105,8 @@ PlantedWorld MakeTokenWorld(int modes, int per_mode, int noise, int successes,
   return Assemble(modes, per_mode, noise, successes, d, random, draw);
 }
 
-double AdjustedRandIndex(const std::vector<int32_t>& planted,
-                         const std::vector<int32_t>& found) {
+double PlantedAgreement(const std::vector<int32_t>& planted,
+                        const std::vector<int32_t>& found) {
   std::map<int32_t, double> rows, columns;
   std::map<std::pair<int32_t, int32_t>, double> cells;
   double n = 0;

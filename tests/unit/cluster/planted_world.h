@@ -36,8 +36,8 @@ PlantedWorld MakeTokenWorld(int modes, int per_mode, int noise, int successes,
 
 // Adjusted Rand index of two labellings over the elements where `planted` is
 // not -1 (Hubert and Arabie 1985); a -1 in `found` is a class of its own.
-double AdjustedRandIndex(const std::vector<int32_t>& planted,
-                         const std::vector<int32_t>& found);
+double PlantedAgreement(const std::vector<int32_t>& planted,
+                        const std::vector<int32_t>& found);
 
 }  // namespace faultline::cluster
 
