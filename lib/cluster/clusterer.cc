@@ -700,6 +700,11 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
   result.groups.reserve(drafts.size());
   for (Draft& draft : drafts) {
     result.boundary += draft.group.boundary.size();
+    std::stable_sort(draft.group.boundary.begin(), draft.group.boundary.end(),
+                     [&](int32_t a, int32_t b) {
+                       return partition.strength[point_of_row[a]] >
+                              partition.strength[point_of_row[b]];
+                     });
     result.groups.push_back(std::move(draft.group));
   }
   return result;

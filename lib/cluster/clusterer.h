@@ -85,7 +85,7 @@ struct Group {
   double agreement = 0;
   std::vector<SubMode> sub_modes;  // largest first; none or at least 2
   // Failures of its region with less than half of their ties inside: noise.
-  std::vector<int32_t> boundary;  // ascending
+  std::vector<int32_t> boundary;  // by falling share of the ties, then by row
 };
 
 struct Clustering {

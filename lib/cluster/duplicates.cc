@@ -1,7 +1,6 @@
 #include "lib/cluster/duplicates.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "absl/container/flat_hash_map.h"
@@ -12,22 +11,18 @@ namespace faultline::cluster {
 namespace {
 
 constexpr float kGrid = 16384;
+// Adding this rounds to a whole number, in the lowest bits; it holds up to
+// lengths of 256.
+constexpr float kRounder = 12582912;  // 1.5 * 2^23
 
-std::vector<int32_t> Rounded(absl::Span<const float> vector) {
-  std::vector<int32_t> rounded(vector.size());
-  for (size_t i = 0; i < vector.size(); ++i) {
-    rounded[i] = static_cast<int32_t>(std::lrintf(vector[i] * kGrid));
+float Rounded(float x) { return x * kGrid + kRounder; }
+
+bool SameRounded(absl::Span<const float> a, absl::Span<const float> b) {
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (Rounded(a[i]) != Rounded(b[i])) return false;
   }
-  return rounded;
+  return true;
 }
-
-uint64_t HashOf(const std::vector<int32_t>& rounded) {
-  return base::Hash64(
-      absl::string_view(reinterpret_cast<const char*>(rounded.data()),
-                        rounded.size() * sizeof(int32_t)));
-}
-
-}  // namespace
 
 Folding FoldDuplicates(absl::Span<const float> matrix, int d,
                        absl::Span<const int32_t> rows) {
@@ -38,22 +33,26 @@ Folding FoldDuplicates(absl::Span<const float> matrix, int d,
   };
   absl::flat_hash_map<uint64_t, int32_t> point_of;
   int32_t first_zero = -1;
+  std::vector<float> rounded(d);
   for (const int32_t row : rows) {
-    const std::vector<int32_t> rounded = Rounded(vector_of(row));
+    std::transform(vector_of(row).begin(), vector_of(row).end(),
+                   rounded.begin(), Rounded);
     if (std::all_of(rounded.begin(), rounded.end(),
-                    [](int32_t x) { return x == 0; })) {
+                    [](float x) { return x == kRounder; })) {
       if (first_zero < 0) first_zero = row;
       folding.point.push_back(-1);
       continue;
     }
-    uint64_t key = HashOf(rounded);
+    uint64_t key = base::Hash64(
+        absl::string_view(reinterpret_cast<const char*>(rounded.data()),
+                          rounded.size() * sizeof(float)));
     while (true) {
       const auto [entry, inserted] = point_of.try_emplace(
           key, static_cast<int32_t>(folding.first_row.size()));
       if (inserted) {
         folding.first_row.push_back(row);
-      } else if (Rounded(vector_of(folding.first_row[entry->second])) !=
-                 rounded) {
+      } else if (!SameRounded(vector_of(folding.first_row[entry->second]),
+                              vector_of(row))) {
         ++key;  // another vector with the same hash
         continue;
       }

@@ -39,6 +39,10 @@ absl::Status Check(const EnrichmentInput& input) {
         "held_out has ", input.held_out.size(), " numbers and ",
         input.stratum.size(), " strata for ", q, " runs of dimension ", d));
   }
+  if (input.others.size() % d != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "others (", input.others.size(), ") must be a multiple of ", d));
+  }
   for (const int32_t label : input.reference_label) {
     if (label < kSuccess || label >= input.modes) {
       return absl::InvalidArgumentError(absl::StrCat(
@@ -96,11 +100,23 @@ absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
                                                 int threads) {
   FAULTLINE_RETURN_IF_ERROR(Check(input));
   EnrichmentResult result;
+  // One search: preparing the reference costs as much as asking.
+  const size_t q = input.held_out_failed.size();
+  absl::Span<const float> queries = input.held_out;
+  std::vector<float> both;
+  if (!input.others.empty()) {
+    both.reserve(queries.size() + input.others.size());
+    both.assign(queries.begin(), queries.end());
+    both.insert(both.end(), input.others.begin(), input.others.end());
+    queries = both;
+  }
   FAULTLINE_ASSIGN_OR_RETURN(
-      Votes votes,
+      const Votes votes,
       VoteByNeighbors(input.reference, input.reference_label, input.modes,
-                      input.held_out, input.dimension, threads));
-  result.assigned = std::move(votes.mode);
+                      queries, input.dimension, threads));
+  const auto others = votes.mode.begin() + static_cast<int64_t>(q);
+  result.assigned.assign(votes.mode.begin(), others);
+  result.others_assigned.assign(others, votes.mode.end());
 
   std::vector<stats::HypergeometricStratum> all(input.strata);
   for (size_t i = 0; i < result.assigned.size(); ++i) {

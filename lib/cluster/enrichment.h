@@ -31,6 +31,8 @@ struct EnrichmentInput {
   std::vector<int32_t> stratum;
   int strata = 1;
   int modes = 0;
+  // More points (p x d) to assign, without a test.
+  absl::Span<const float> others;
 };
 
 struct EnrichmentResult {
@@ -38,6 +40,7 @@ struct EnrichmentResult {
   // the tick. `strata` counts those in which the mode could have differed.
   std::vector<v1::Enrichment> enrichment;
   std::vector<int32_t> assigned;  // q: mode of each held-out run, or -1
+  std::vector<int32_t> others_assigned;  // p: of each of the others
 };
 
 // Assigns each held-out run to the mode that most of its 15 nearest reference

@@ -42,7 +42,7 @@ std::vector<Pair> OverlappingPairs(const Clustering& behavior,
 }
 
 Mode FromOneView(v1::View view, const Group& group) {
-  return {{view}, group, group.members, group.strengths};
+  return {{view}, group, group.members, group.strengths, 0};
 }
 
 Mode FromBothViews(const Group& behavior, const Group& trajectory) {
@@ -85,6 +85,7 @@ std::vector<Mode> MergeViews(const Clustering& behavior,
     behavior_done[pair.behavior] = trajectory_done[pair.trajectory] = true;
     modes.push_back(FromBothViews(behavior.groups[pair.behavior],
                                   trajectory.groups[pair.trajectory]));
+    modes.back().overlap = pair.jaccard;
   }
   for (size_t b = 0; b < behavior.groups.size(); ++b) {
     if (behavior_done[b]) continue;

@@ -17,6 +17,7 @@ struct Mode {
   Group group;                   // of the primary view
   std::vector<int32_t> members;  // union over the views, ascending
   std::vector<float> strengths;  // largest over the views; parallel
+  double overlap = 0;  // Jaccard similarity of the two groups; 0: one view
 };
 
 // Merges the groups of the two views, one to one, where their Jaccard overlap

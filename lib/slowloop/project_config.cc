@@ -32,6 +32,7 @@ v1::ProjectConfig BuiltInDefaults() {
   config.mutable_retention();
   config.mutable_quota();
   config.mutable_assembly();
+  config.set_cluster_engine(v1::CLUSTER_ENGINE_LEIDEN);
   return config;
 }
 
@@ -86,6 +87,12 @@ absl::Status CheckContent(int content) {
   if (v1::ContentPolicy_IsValid(content)) return absl::OkStatus();
   return OutOfRange("content", "must be full, digest or none",
                     absl::StrCat(content));
+}
+
+absl::Status CheckEngine(int engine) {
+  if (v1::ClusterEngine_IsValid(engine)) return absl::OkStatus();
+  return OutOfRange("cluster_engine", "must be leiden or hdbscan",
+                    absl::StrCat(engine));
 }
 
 absl::Status CheckRetention(const v1::RetentionConfig& retention) {
@@ -183,6 +190,7 @@ absl::StatusOr<v1::ProjectConfig> ResolveConfig(
     }
   }
   FAULTLINE_RETURN_IF_ERROR(CheckContent(resolved.content()));
+  FAULTLINE_RETURN_IF_ERROR(CheckEngine(resolved.cluster_engine()));
   FAULTLINE_RETURN_IF_ERROR(CheckRetention(resolved.retention()));
   FAULTLINE_RETURN_IF_ERROR(CheckQuota(resolved.quota()));
   FAULTLINE_RETURN_IF_ERROR(CheckAssembly(resolved.assembly()));

@@ -47,6 +47,8 @@ constexpr uint64_t kMinRunsToRefute = 50;
 constexpr size_t kSampleTraces = 200;
 // Successes whose neighbourhood is looked up to delimit the regions.
 constexpr size_t kMaxRegionSuccesses = 20000;
+// Failures at the edge of a cluster that are named.
+constexpr size_t kMaxBoundaryShown = 10;
 // Runs that one task embeds.
 constexpr size_t kEmbedBlock = 256;
 
@@ -115,7 +117,12 @@ class Workspace {
   void KeepDormantClusters();
 
   absl::StatusOr<cluster::Clustering> ClusterView(const Matrix& failures,
-                                                  const Matrix& all) const;
+                                                  const Matrix& all,
+                                                  int threads) const;
+  void ReportClustering(v1::View view, const cluster::Clustering& clustering);
+  void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
+  void StoreMembers(const Candidate& candidate,
+                    v1::ClusterMembers* stored) const;
   void EmbedInto(Map map, const embedding::ContrastWeights* contrast,
                  const std::vector<int32_t>& rows, Matrix* out) const;
   std::string ClusterName(absl::string_view id) const {
@@ -269,7 +276,7 @@ absl::StatusOr<std::string> Workspace::EmbedRuns() {
 }
 
 absl::StatusOr<cluster::Clustering> Workspace::ClusterView(
-    const Matrix& failures, const Matrix& all) const {
+    const Matrix& failures, const Matrix& all, int threads) const {
   const Matrix pooled = SelectRows(all, discovery_rows_);
   cluster::ClusteringInput clustering;
   clustering.dimension = pooled.dimension;
@@ -282,16 +289,48 @@ absl::StatusOr<cluster::Clustering> Workspace::ClusterView(
   }
   cluster::ClusterOptions options;
   options.seed = base::Mix64(input_.config.seed() ^ base::Mix64(input_.tick));
-  options.threads = input_.threads;
+  options.threads = threads;
+  if (input_.config.cluster_engine() == v1::CLUSTER_ENGINE_HDBSCAN) {
+    options.engine = cluster::Engine::kHdbscan;
+  }
   return cluster::ClusterFailures(clustering, options);
 }
 
+void Workspace::ReportClustering(v1::View view,
+                                 const cluster::Clustering& clustering) {
+  v1::ViewClustering& report = *output_.state.mutable_tick()->add_clustering();
+  report.set_view(view);
+  report.set_engine(input_.config.cluster_engine());
+  report.set_failures(clustering.label.size());
+  report.set_filtered(clustering.filtered);
+  report.set_boundary(clustering.boundary);
+  report.set_noise(
+      std::count(clustering.label.begin(), clustering.label.end(), -1));
+  report.set_assigned(clustering.assigned);
+  report.set_groups(clustering.groups.size());
+  report.set_engine_agreement(clustering.agreement);
+}
+
 absl::StatusOr<std::string> Workspace::ClusterFailures() {
+  const Matrix failures = SelectRows(trajectory_, failure_rows_);
+  // Each view on its own thread, where there are two: much of the work cannot
+  // be shared out otherwise.
+  absl::StatusOr<cluster::Clustering> behavior_found;
+  absl::StatusOr<cluster::Clustering> trajectory_found;
+  const int threads = std::max(1, input_.threads / 2);
+  space::ParallelFor(2, input_.threads, [&](size_t view) {
+    if (view == 0) {
+      behavior_found = ClusterView(failure_vectors_, behavior_, threads);
+    } else {
+      trajectory_found = ClusterView(failures, trajectory_, threads);
+    }
+  });
   FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering behavior,
-                             ClusterView(failure_vectors_, behavior_));
-  FAULTLINE_ASSIGN_OR_RETURN(
-      const cluster::Clustering trajectory,
-      ClusterView(SelectRows(trajectory_, failure_rows_), trajectory_));
+                             std::move(behavior_found));
+  FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering trajectory,
+                             std::move(trajectory_found));
+  ReportClustering(v1::VIEW_BEHAVIOR, behavior);
+  ReportClustering(v1::VIEW_TRAJECTORY, trajectory);
   for (cluster::Mode& mode : cluster::MergeViews(behavior, trajectory)) {
     Candidate& candidate = candidates_.emplace_back();
     candidate.mode = std::move(mode);
@@ -304,6 +343,32 @@ absl::StatusOr<std::string> Workspace::ClusterFailures() {
       "view, %d modes",
       failure_rows_.size(), behavior.groups.size(), trajectory.groups.size(),
       candidates_.size());
+}
+
+void Workspace::DescribeCluster(const cluster::Mode& mode,
+                                v1::Cluster* value) const {
+  const cluster::Group& group = mode.group;
+  const auto id_of = [this](int32_t row) -> const std::string& {
+    return runs_[failure_rows_[row]]->trace_id;
+  };
+  value->set_medoid(id_of(group.medoid));
+  for (const int32_t row : group.exemplars) value->add_exemplars(id_of(row));
+  value->set_radius(group.radius);
+  value->set_cohesion(group.cohesion);
+  if (group.stability >= 0) value->set_stability(group.stability);
+  for (const cluster::SubMode& part : group.sub_modes) {
+    v1::SubMode& described = *value->add_sub_modes();
+    described.set_size(part.members.size());
+    described.set_medoid(id_of(part.medoid));
+    described.set_similarity(part.similarity);
+  }
+  value->set_view_overlap(mode.overlap);
+  value->set_engine_agreement(group.agreement);
+  value->set_boundary_failures(group.boundary.size());
+  const size_t shown = std::min(group.boundary.size(), kMaxBoundaryShown);
+  for (size_t i = 0; i < shown; ++i) {
+    value->add_boundary_exemplars(id_of(group.boundary[i]));
+  }
 }
 
 absl::StatusOr<std::string> Workspace::TrackIdentity() {
@@ -359,12 +424,7 @@ absl::StatusOr<std::string> Workspace::TrackIdentity() {
     value.set_size(candidate.members.size());
     value.set_failure_share(static_cast<double>(candidate.members.size()) /
                             std::max<size_t>(1, failure_rows_.size()));
-    value.set_medoid(runs_[failure_rows_[mode.group.medoid]]->trace_id);
-    for (const int32_t row : mode.group.exemplars) {
-      value.add_exemplars(runs_[failure_rows_[row]]->trace_id);
-    }
-    value.set_radius(mode.group.radius);
-    value.set_cohesion(mode.group.cohesion);
+    DescribeCluster(mode, &value);
     const auto [first, last] = std::minmax_element(
         candidate.members.begin(), candidate.members.end(),
         [this](int32_t a, int32_t b) {
@@ -443,8 +503,6 @@ absl::Status Workspace::TestView(v1::View view) {
   test.held_out_failed = held_out_failed;
   test.stratum = cluster::PrognosticStrata(discovery_cell, discovery_failed,
                                            held_out_cell, &test.strata);
-  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult result,
-                             cluster::TestEnrichment(test, input_.threads));
 
   // The same vote over the discovery successes delimits the regions.
   std::vector<int32_t> successes = success_rows_;
@@ -455,13 +513,9 @@ absl::Status Workspace::TestView(v1::View view) {
     std::sort(successes.begin(), successes.end());
   }
   const Matrix success_vectors = SelectRows(vectors, successes);
-  cluster::EnrichmentInput vote = test;
-  vote.held_out = success_vectors.values;
-  vote.held_out_failed.assign(successes.size(), false);
-  vote.stratum.assign(successes.size(), 0);
-  vote.strata = 1;
-  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult region,
-                             cluster::TestEnrichment(vote, input_.threads));
+  test.others = success_vectors.values;
+  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult result,
+                             cluster::TestEnrichment(test, input_.threads));
 
   for (size_t c = 0; c < candidates_.size(); ++c) {
     if (candidates_[c].mode.views.front() != view) continue;
@@ -475,8 +529,8 @@ absl::Status Workspace::TestView(v1::View view) {
     }
   }
   for (size_t i = 0; i < successes.size(); ++i) {
-    if (region.assigned[i] >= 0) {
-      candidates_[region.assigned[i]].region.push_back(successes[i]);
+    if (result.others_assigned[i] >= 0) {
+      candidates_[result.others_assigned[i]].region.push_back(successes[i]);
     }
   }
   return absl::OkStatus();
@@ -561,6 +615,39 @@ void Workspace::KeepDormantClusters() {
   }
 }
 
+void Workspace::StoreMembers(const Candidate& candidate,
+                             v1::ClusterMembers* stored) const {
+  absl::flat_hash_map<int32_t, uint32_t> part_of;  // by failure
+  const std::vector<cluster::SubMode>& parts = candidate.mode.group.sub_modes;
+  for (size_t p = 0; p < parts.size(); ++p) {
+    for (const int32_t failure : parts[p].members) {
+      part_of[failure] = static_cast<uint32_t>(p) + 1;
+    }
+  }
+  struct Member {
+    uint64_t sequence;
+    float strength;
+    uint32_t part;
+  };
+  std::vector<Member> members;
+  members.reserve(candidate.members.size());
+  for (size_t i = 0; i < candidate.members.size(); ++i) {
+    const auto part = part_of.find(candidate.mode.members[i]);
+    members.push_back({runs_[candidate.members[i]]->sequence,
+                       candidate.mode.strengths[i],
+                       part == part_of.end() ? 0 : part->second});
+  }
+  std::sort(
+      members.begin(), members.end(),
+      [](const Member& a, const Member& b) { return a.sequence < b.sequence; });
+  stored->set_cluster_id(candidate.identity.id);
+  for (const Member& member : members) {
+    stored->add_sequences(member.sequence);
+    stored->add_strengths(member.strength);
+    if (!parts.empty()) stored->add_sub_modes(member.part);
+  }
+}
+
 absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
   std::vector<diagnose::Subject> subjects;
   for (const Candidate& candidate : candidates_) {
@@ -597,18 +684,7 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
         "%016x", base::Hash64(value.SerializeAsString(), input_.tick)));
     *output_.state.add_clusters() = value;
 
-    std::vector<std::pair<uint64_t, float>> members;
-    for (size_t i = 0; i < candidate.members.size(); ++i) {
-      members.emplace_back(runs_[candidate.members[i]]->sequence,
-                           candidate.mode.strengths[i]);
-    }
-    std::sort(members.begin(), members.end());
-    v1::ClusterMembers& stored = *output_.state.add_members();
-    stored.set_cluster_id(candidate.identity.id);
-    for (const auto& [sequence, strength] : members) {
-      stored.add_sequences(sequence);
-      stored.add_strengths(strength);
-    }
+    StoreMembers(candidate, output_.state.add_members());
   }
   const auto by_id = [](const auto& a, const auto& b) {
     return a.cluster_id() < b.cluster_id();

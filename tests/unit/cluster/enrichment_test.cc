@@ -163,6 +163,28 @@ TEST(TestEnrichment, NeedsFiveOfFifteenVotes) {
   }
 }
 
+TEST(TestEnrichment, OthersAreAssignedAndNotTested) {
+  base::Random random(9);
+  const Runs reference = Draw(
+      300, 3, [](int region) { return region < 2 ? .9 : 0; }, &random);
+  const Runs held_out = Draw(
+      90, 3, [](int region) { return region < 2 ? .9 : 0; }, &random);
+  const Runs others = Draw(
+      60, 3, [](int) { return 0; }, &random);
+  EnrichmentInput input = MakeInput(reference, held_out, 2);
+  ASSERT_OK_AND_ASSIGN(const EnrichmentResult alone, TestEnrichment(input, 1));
+  EXPECT_THAT(alone.others_assigned, IsEmpty());
+  input.others = others.vectors;
+  ASSERT_OK_AND_ASSIGN(const EnrichmentResult result, TestEnrichment(input, 1));
+  EXPECT_EQ(result.assigned, alone.assigned);
+  EXPECT_EQ(result.enrichment[0].p_value(), alone.enrichment[0].p_value());
+  std::vector<int32_t> expected;
+  for (const int region : others.region) {
+    expected.push_back(region < 2 ? region : -1);
+  }
+  EXPECT_EQ(result.others_assigned, expected);
+}
+
 TEST(TestEnrichment, CopiesVoteByTheirAverage) {
   // 100 copies at one point, 40 % of the mode: 6 of 15 votes, whatever their
   // order; 30 %: 4.5.

@@ -104,6 +104,10 @@ TEST(ResolveConfigTest, NamesTheFieldAtFault) {
             }),
             "config.content");
   EXPECT_EQ(field_at_fault([](auto* c) {
+              c->set_cluster_engine(static_cast<v1::ClusterEngine>(9));
+            }),
+            "config.cluster_engine");
+  EXPECT_EQ(field_at_fault([](auto* c) {
               c->mutable_retention()->mutable_max_age()->set_seconds(-1);
             }),
             "config.retention.max_age");

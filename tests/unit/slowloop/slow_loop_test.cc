@@ -97,6 +97,16 @@ class Fixture {
     ASSERT_OK(log_->AppendAndWait(kProject, std::move(records)));
   }
 
+  // The latest run first.
+  void AppendBackwards(int count) {
+    base::Random random(5);
+    std::vector<v1::LogRecord> records(count);
+    for (int i = 0; i < count; ++i) {
+      *records[count - 1 - i].mutable_trace() = MakeTrace(i, &random);
+    }
+    ASSERT_OK(log_->AppendAndWait(kProject, std::move(records)));
+  }
+
   void Append(v1::LogRecord record) {
     ASSERT_OK(log_->AppendAndWait(kProject, {std::move(record)}));
   }
@@ -190,6 +200,60 @@ TEST(SlowLoopTest, DigestDependsOnNeitherThreadsNorRestarts) {
     }
   }
   EXPECT_EQ(digests[0], digests[1]);
+}
+
+TEST(SlowLoopTest, ClustersDoNotDependOnTheOrderOfTheLog) {
+  // What is said of a cluster without its place in the log or its evidence.
+  const auto describe = [](SlowLoop& loop) {
+    std::vector<std::string> clusters;
+    for (v1::Cluster cluster : loop.Snapshot()->state.clusters()) {
+      cluster.clear_etag();
+      clusters.push_back(cluster.SerializeAsString());
+    }
+    return clusters;
+  };
+  store::MemoryStore forwards_store, backwards_store;
+  Fixture forwards(&forwards_store), backwards(&backwards_store);
+  forwards.Append(0, 1500);
+  backwards.AppendBackwards(1500);
+  ASSERT_OK(forwards.loop().RunOnce());
+  ASSERT_OK(backwards.loop().RunOnce());
+  EXPECT_THAT(describe(forwards.loop()), Not(IsEmpty()));
+  EXPECT_EQ(describe(forwards.loop()), describe(backwards.loop()));
+}
+
+TEST(SlowLoopTest, ClustersSayHowTheyWereFound) {
+  for (const v1::ClusterEngine engine :
+       {v1::CLUSTER_ENGINE_LEIDEN, v1::CLUSTER_ENGINE_HDBSCAN}) {
+    store::MemoryStore store;
+    Fixture fixture(&store);
+    v1::LogRecord settings;
+    settings.mutable_config()->set_cluster_engine(engine);
+    fixture.Append(settings);
+    fixture.Append(0, 1500);
+    ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
+    ASSERT_THAT(tick.clustering(), SizeIs(2));
+    EXPECT_EQ(tick.clustering(0).view(), v1::VIEW_BEHAVIOR);
+    EXPECT_EQ(tick.clustering(1).view(), v1::VIEW_TRAJECTORY);
+    for (const v1::ViewClustering& view : tick.clustering()) {
+      EXPECT_EQ(view.engine(), engine);
+      EXPECT_GT(view.failures(), view.noise());
+      EXPECT_LE(view.filtered() + view.boundary(), view.noise());
+      EXPECT_THAT(view.groups(), Ge(1));
+    }
+    const v1::TickState& state = fixture.loop().Snapshot()->state;
+    ASSERT_THAT(state.clusters(), Not(IsEmpty()));
+    bool any_stability = false;
+    for (const v1::Cluster& cluster : state.clusters()) {
+      any_stability |= cluster.has_stability() && cluster.stability() > .5;
+      EXPECT_EQ(cluster.view_overlap() > .5, cluster.views().size() == 2);
+    }
+    EXPECT_TRUE(any_stability);
+    for (const v1::ClusterMembers& members : state.members()) {
+      EXPECT_THAT(members.sub_modes().size(),
+                  ::testing::AnyOf(0, members.sequences().size()));
+    }
+  }
 }
 
 TEST(SlowLoopTest, FailedWriteLeavesTheLastTickInForce) {

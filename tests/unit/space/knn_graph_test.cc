@@ -1,5 +1,6 @@
 #include "lib/space/knn_graph.h"
 
+#include <cstdlib>
 #include <limits>
 #include <set>
 #include <vector>
@@ -15,7 +16,9 @@ namespace {
 using ::faultline::testing::StatusIs;
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr int kD = 24;
@@ -118,6 +121,34 @@ TEST(KnnGraphTest, BucketsFindMostNeighbors) {
   ASSERT_OK_AND_ASSIGN(const KnnGraph found,
                        SearchKnn(points, queries, kD, 10, options));
   EXPECT_GE(Recall(found, points, queries, kD, /*exclude_self=*/false, 7), 0.9);
+}
+
+TEST(KnnGraphTest, ManyBucketsFindMostNeighborsToo) {
+  // So many that the centres are in buckets themselves.
+  constexpr int kFew = 4;
+  const std::vector<float> points = PlantedPoints(110000, kFew, 900, 8);
+  ASSERT_OK_AND_ASSIGN(const KnnGraph graph,
+                       BuildKnnGraph(points, kFew, 5, {.probes = 4}));
+  EXPECT_GE(Recall(graph, points, points, kFew, /*exclude_self=*/true, 1999),
+            0.9);
+}
+
+TEST(KnnGraphTest, OrderPutsNeighborsTogether) {
+  const std::vector<float> points = PlantedPoints(6000, kD, 60, 4);
+  ASSERT_OK_AND_ASSIGN(
+      const KnnGraph graph,
+      BuildKnnGraph(points, kD, 10, {.exact_limit = 1000, .probes = 8}));
+  ASSERT_THAT(graph.order, SizeIs(6000));
+  std::vector<int32_t> place(6000, -1);
+  for (int32_t i = 0; i < 6000; ++i) place[graph.order[i]] = i;
+  EXPECT_THAT(place, Each(Ge(0)));
+  int near = 0;
+  for (int32_t i = 0; i < 6000; ++i) {
+    near += std::abs(place[i] - place[graph.neighbors[i * 10]]) < 300 ? 1 : 0;
+  }
+  EXPECT_GE(near, 4500);
+  ASSERT_OK_AND_ASSIGN(const KnnGraph small, BuildKnnGraph(points, kD, 10, {}));
+  EXPECT_THAT(small.order, IsEmpty());
 }
 
 TEST(KnnGraphTest, AllBucketsFindEveryNeighbor) {
