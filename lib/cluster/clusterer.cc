@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -77,26 +78,16 @@ struct Census {
   int64_t failed = 0;
 };
 
-// Rows of the failures whose surroundings fail more than the pooled share
-// explains (METHODS 2.1, step 2). The runs nearest to a failure are those at
-// its own point, then those at the nearest points; of the last point only as
-// many count as are needed, at the point's average.
-absl::StatusOr<std::vector<int32_t>> EnrichedFailures(
+// Of each failure: share of failures among the runs around it in the pooled
+// map. The runs nearest to a failure are those at its own point, itself left
+// out, then those at the nearest points; of the last point only as many count
+// as are needed, at the point's average.
+absl::StatusOr<std::vector<double>> SurroundingShares(
     const ClusteringInput& input, const ClusterOptions& options) {
-  const size_t n = input.failure_row.size();
-  std::vector<int32_t> kept(n);
-  std::iota(kept.begin(), kept.end(), 0);
-  const size_t m = input.pooled_failed.size();
-  const auto failed =
-      std::count(input.pooled_failed.begin(), input.pooled_failed.end(), true);
-  if (n < options.min_failures_to_filter || failed == static_cast<int64_t>(m)) {
-    return kept;
-  }
-
   const int d = input.dimension;
   const Folding folding = FoldDuplicates(input.pooled, d);
   std::vector<Census> census(folding.first_row.size());
-  for (size_t row = 0; row < m; ++row) {
+  for (size_t row = 0; row < input.pooled_failed.size(); ++row) {
     Census& here = census[folding.point[row]];
     ++here.runs;
     here.failed += input.pooled_failed[row];
@@ -116,10 +107,9 @@ absl::StatusOr<std::vector<int32_t>> EnrichedFailures(
       space::SearchKnn(folding.vectors, queries, d,
                        options.filter_neighbors + 1, NeighborOptions(options)));
 
-  const double share = static_cast<double>(failed) / static_cast<double>(m);
-  const auto enriched = [&](int32_t point, absl::Span<const int32_t> near) {
+  const auto share_around = [&](int32_t point, absl::Span<const int32_t> near) {
     int64_t runs = census[point].runs - 1;
-    double failures = static_cast<double>(census[point].failed - 1);
+    auto failures = static_cast<double>(census[point].failed - 1);
     for (const int32_t other : near) {
       const int64_t missing = options.filter_neighbors - runs;
       if (other < 0 || missing <= 0) break;
@@ -130,25 +120,70 @@ absl::StatusOr<std::vector<int32_t>> EnrichedFailures(
                   static_cast<double>(taken) /
                   static_cast<double>(census[other].runs);
     }
-    return stats::BinomialTail(runs, share, std::llround(failures)) <=
-           options.filter_tail;
+    return runs > 0 ? failures / static_cast<double>(runs) : 0;
   };
-  std::vector<bool> keep(folding.first_row.size());
+  std::vector<double> share(folding.first_row.size());
   for (size_t i = 0; i < asked.size(); ++i) {
-    keep[asked[i]] = enriched(
+    share[asked[i]] = share_around(
         asked[i], absl::MakeConstSpan(knn.neighbors).subspan(i * knn.k, knn.k));
   }
-  if (static_cast<size_t>(folding.located) < census.size()) {
-    keep[folding.located] =
-        census[folding.located].failed > 0 && enriched(folding.located, {});
+  if (static_cast<size_t>(folding.located) < census.size() &&
+      census[folding.located].failed > 0) {
+    share[folding.located] = share_around(folding.located, {});
   }
-  kept.erase(
-      std::remove_if(kept.begin(), kept.end(),
-                     [&](int32_t row) {
-                       return !keep[folding.point[input.failure_row[row]]];
-                     }),
-      kept.end());
-  return kept;
+  std::vector<double> of_failure;
+  of_failure.reserve(input.failure_row.size());
+  for (const int32_t row : input.failure_row) {
+    of_failure.push_back(share[folding.point[row]]);
+  }
+  return of_failure;
+}
+
+// Which points of the failures' own map lie where runs fail more than the
+// pooled share explains (METHODS 2.1, step 2). A point is judged by the mean of
+// what surrounds its copies and the failures that have it among their nearest
+// as it has them: one failure's surroundings are too few runs to tell.
+absl::StatusOr<std::vector<bool>> EnrichedPoints(
+    const ClusteringInput& input, const Folding& folding,
+    const space::KnnGraph& knn, const ClusterOptions& options) {
+  const size_t points = folding.first_row.size();
+  const auto failed =
+      std::count(input.pooled_failed.begin(), input.pooled_failed.end(), true);
+  const size_t m = input.pooled_failed.size();
+  if (input.failure_row.size() < options.min_failures_to_filter ||
+      failed == static_cast<int64_t>(m)) {
+    return std::vector<bool>(points, true);
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<double> around,
+                             SurroundingShares(input, options));
+  std::vector<double> share(points);
+  std::vector<double> copies(points);
+  for (size_t row = 0; row < around.size(); ++row) {
+    share[folding.point[row]] += around[row];
+    ++copies[folding.point[row]];
+  }
+  for (size_t point = 0; point < points; ++point) share[point] /= copies[point];
+
+  const double pooled = static_cast<double>(failed) / static_cast<double>(m);
+  const int smoothing = knn.k;
+  std::vector<bool> enriched(points);
+  for (size_t point = 0; point < points; ++point) {
+    double count = copies[point];
+    double sum = share[point] * count;
+    if (point < static_cast<size_t>(folding.located)) {
+      const int32_t* const row = &knn.neighbors[point * knn.k];
+      for (int i = 0; i < knn.k && row[i] >= 0 && count <= smoothing; ++i) {
+        const double taken = std::min(copies[row[i]], smoothing + 1 - count);
+        sum += taken * share[row[i]];
+        count += taken;
+      }
+    }
+    enriched[point] =
+        stats::BinomialTail(options.filter_neighbors, pooled,
+                            std::llround(options.filter_neighbors * sum /
+                                         count)) <= options.filter_tail;
+  }
+  return enriched;
 }
 
 // Ties of a point: to its mode and in all. Copies of a run are tied to each
@@ -173,76 +208,98 @@ std::vector<Ties> CountTies(const Graph& graph,
   return ties;
 }
 
-// Neighbour graph of points (n x d). `order` may be null; else it gets the
-// order of KnnGraph, and the nodes of the graph are numbered by it.
-absl::StatusOr<Graph> JoinNeighbors(absl::Span<const float> vectors, int d,
-                                    const space::KnnOptions& options,
-                                    std::vector<int32_t>* order) {
-  Graph graph;
-  graph.row_begin = {0};
-  const int k = SnnNeighbors(vectors.size() / d);
-  if (k == 0) {
-    graph.row_begin.resize(vectors.size() / d + 1, 0);
-    return graph;
-  }
-  FAULTLINE_ASSIGN_OR_RETURN(space::KnnGraph knn,
-                             space::BuildKnnGraph(vectors, d, k, options));
-  if (order != nullptr && !knn.order.empty()) {
-    *order = std::move(knn.order);
-    std::vector<int32_t> place(order->size());
-    for (size_t i = 0; i < order->size(); ++i) {
-      place[(*order)[i]] = static_cast<int32_t>(i);
-    }
-    space::KnnGraph sorted;
-    sorted.k = k;
-    sorted.neighbors.reserve(knn.neighbors.size());
-    for (const int32_t point : *order) {
-      const int32_t* const row =
-          knn.neighbors.data() + static_cast<size_t>(point) * k;
-      for (int i = 0; i < k; ++i) {
-        sorted.neighbors.push_back(row[i] < 0 ? row[i] : place[row[i]]);
-      }
-    }
-    knn = std::move(sorted);
-  }
-  return BuildSnnGraph(knn, options.threads);
-}
-
 // The distinct failures that passed the filter, and how they are joined.
 struct Points {
-  Folding folding;
-  std::vector<int64_t> copies;  // of each point
+  std::vector<int32_t> point;      // of each failure; -1: filtered
+  std::vector<int32_t> first_row;  // of each point
+  std::vector<int64_t> copies;     // of each point
+  int32_t located = 0;             // as in Folding
   Graph graph;
 };
 
-absl::StatusOr<Points> MakePoints(const ClusteringInput& input,
-                                  const std::vector<int32_t>& kept,
-                                  const ClusterOptions& options) {
-  Points points;
-  points.folding = FoldDuplicates(input.failures, input.dimension, kept);
-  Folding& folding = points.folding;
-  std::vector<int32_t> order;
-  FAULTLINE_ASSIGN_OR_RETURN(points.graph,
-                             JoinNeighbors(folding.vectors, input.dimension,
-                                           NeighborOptions(options), &order));
-  if (!order.empty()) {
-    // What has no place keeps its number, the last one.
-    std::vector<int32_t> place(folding.first_row.size(), folding.located);
-    std::vector<int32_t> first_row = folding.first_row;
-    for (size_t i = 0; i < order.size(); ++i) {
-      place[order[i]] = static_cast<int32_t>(i);
-      first_row[i] = folding.first_row[order[i]];
-    }
-    folding.first_row = std::move(first_row);
-    for (int32_t& point : folding.point) point = place[point];
+// Numbers the kept points of a folding in the order of the neighbour graph:
+// neighbours in number are near in memory. What has no place stays last.
+std::vector<int32_t> NumberKept(const Folding& folding,
+                                const space::KnnGraph& knn,
+                                const std::vector<bool>& keep) {
+  std::vector<int32_t> number(keep.size(), -1);
+  int32_t next = 0;
+  for (int32_t i = 0; i < folding.located; ++i) {
+    const int32_t point = knn.order.empty() ? i : knn.order[i];
+    if (keep[point]) number[point] = next++;
   }
-  // From here on the rows of the input serve: `vectors` are not in order.
-  folding.vectors = {};
-  // What has no place is a node without edges.
-  points.graph.row_begin.resize(folding.first_row.size() + 1,
+  if (static_cast<size_t>(folding.located) < keep.size() &&
+      keep[folding.located]) {
+    number[folding.located] = next;
+  }
+  return number;
+}
+
+// The neighbour graph among the numbered points that have a place, with at
+// most k neighbours each.
+space::KnnGraph RestrictNeighbors(const Folding& folding,
+                                  const space::KnnGraph& knn,
+                                  const std::vector<int32_t>& number,
+                                  int32_t located, int k) {
+  space::KnnGraph kept;
+  kept.k = k;
+  kept.neighbors.assign(static_cast<size_t>(located) * k, -1);
+  for (int32_t point = 0; point < folding.located; ++point) {
+    if (number[point] < 0) continue;
+    int32_t* to = &kept.neighbors[static_cast<size_t>(number[point]) * k];
+    const int32_t* const end = to + k;
+    for (int i = 0; i < knn.k && to < end; ++i) {
+      const int32_t other =
+          knn.neighbors[static_cast<size_t>(point) * knn.k + i];
+      if (other < 0) break;
+      if (number[other] >= 0) *to++ = number[other];
+    }
+  }
+  return kept;
+}
+
+// Filters the failures and joins what is left. One neighbour graph serves both:
+// it has more neighbours than are needed, because some will be filtered.
+absl::StatusOr<Points> MakePoints(const ClusteringInput& input,
+                                  const ClusterOptions& options) {
+  const int d = input.dimension;
+  const Folding folding = FoldDuplicates(input.failures, d);
+  space::KnnGraph knn;
+  const int wanted = SnnNeighbors(folding.located);
+  if (wanted > 0) {
+    const int spare = std::min(wanted + wanted / 2, folding.located - 1);
+    FAULTLINE_ASSIGN_OR_RETURN(knn,
+                               space::BuildKnnGraph(folding.vectors, d, spare,
+                                                    NeighborOptions(options)));
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<bool> keep,
+                             EnrichedPoints(input, folding, knn, options));
+  const std::vector<int32_t> number = NumberKept(folding, knn, keep);
+
+  Points points;
+  for (int32_t point = 0; point < folding.located; ++point) {
+    points.located += keep[point] ? 1 : 0;
+  }
+  points.copies.assign(std::count(keep.begin(), keep.end(), true), 0);
+  points.first_row.resize(points.copies.size());
+  points.point.reserve(folding.point.size());
+  for (size_t row = 0; row < folding.point.size(); ++row) {
+    const int32_t point = number[folding.point[row]];
+    points.point.push_back(point);
+    if (point < 0) continue;
+    if (points.copies[point]++ == 0) {
+      points.first_row[point] = static_cast<int32_t>(row);
+    }
+  }
+  points.graph.row_begin = {0};
+  if (const int k = SnnNeighbors(points.located); k > 0) {
+    points.graph = BuildSnnGraph(
+        RestrictNeighbors(folding, knn, number, points.located, k),
+        options.threads);
+  }
+  // What has no place, or no neighbour, is a node without edges.
+  points.graph.row_begin.resize(points.copies.size() + 1,
                                 points.graph.row_begin.back());
-  points.copies.assign(folding.first_row.size(), 0);
-  for (const int32_t point : folding.point) ++points.copies[point];
   return points;
 }
 
@@ -288,7 +345,7 @@ class Resampler {
     const uint64_t seed = base::Mix64(options_.seed ^ base::Mix64(index + 1));
     base::Random random(seed);
     Replicate replicate;
-    replicate.points.resize(points_.folding.located);
+    replicate.points.resize(points_.located);
     std::iota(replicate.points.begin(), replicate.points.end(), 0);
     random.Shuffle(&replicate.points);
     replicate.points.resize(SampleSize());
@@ -300,15 +357,17 @@ class Resampler {
     copies.reserve(replicate.points.size());
     for (const int32_t point : replicate.points) {
       const auto row = input_.failures.subspan(
-          static_cast<size_t>(points_.folding.first_row[point]) * d, d);
+          static_cast<size_t>(points_.first_row[point]) * d, d);
       vectors.insert(vectors.end(), row.begin(), row.end());
       copies.push_back(points_.copies[point]);
     }
     space::KnnOptions knn;
     knn.seed = seed;
     knn.threads = 1;
-    FAULTLINE_ASSIGN_OR_RETURN(const Graph graph,
-                               JoinNeighbors(vectors, d, knn, nullptr));
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const space::KnnGraph neighbors,
+        space::BuildKnnGraph(vectors, d, SnnNeighbors(copies.size()), knn));
+    const Graph graph = BuildSnnGraph(neighbors, knn.threads);
     switch (engine) {
       case Engine::kLeiden: {
         LeidenOptions leiden;
@@ -334,7 +393,7 @@ class Resampler {
 
   size_t SampleSize() const {
     const double share =
-        options_.replicate_share * static_cast<double>(points_.folding.located);
+        options_.replicate_share * static_cast<double>(points_.located);
     return std::min(static_cast<size_t>(share), options_.max_replicate_points);
   }
 
@@ -344,18 +403,18 @@ class Resampler {
   const double resolution_;
 };
 
-// Runs `main` beside `count` draws of replicates.
-template <typename Main>
-absl::StatusOr<std::vector<Replicate>> DrawBeside(const Resampler& resampler,
-                                                  Engine engine, int threads,
-                                                  const Main& main) {
+// Draws the replicates, beside tasks that do not depend on them.
+absl::StatusOr<std::vector<Replicate>> DrawBeside(
+    const Resampler& resampler, Engine engine, int threads,
+    const std::vector<std::function<void()>>& tasks) {
   std::vector<absl::StatusOr<Replicate>> drawn(resampler.count());
-  // The longest task first.
-  space::ParallelFor(drawn.size() + 1, threads, [&](size_t i) {
-    if (i == 0) {
-      main();
+  // The tasks first: they take longer.
+  space::ParallelFor(tasks.size() + drawn.size(), threads, [&](size_t i) {
+    if (i < tasks.size()) {
+      tasks[i]();
     } else {
-      drawn[i - 1] = resampler.Draw(engine, i - 1);
+      const size_t index = i - tasks.size();
+      drawn[index] = resampler.Draw(engine, index);
     }
   });
   std::vector<Replicate> replicates;
@@ -418,7 +477,7 @@ double SquaredDistance(const float* a, const float* b, int d) {
 // among the stronger half.
 std::vector<int32_t> ChooseExemplars(const ClusteringInput& input,
                                      std::vector<int32_t> points,
-                                     int32_t medoid, const Folding& folding,
+                                     int32_t medoid, const Points& all,
                                      const std::vector<Ties>& ties,
                                      int exemplars) {
   std::stable_sort(points.begin(), points.end(), [&](int32_t a, int32_t b) {
@@ -430,12 +489,12 @@ std::vector<int32_t> ChooseExemplars(const ClusteringInput& input,
                                std::numeric_limits<double>::infinity());
   const auto vector_of = [&](int32_t point) {
     return input.failures.data() +
-           static_cast<size_t>(folding.first_row[point]) * input.dimension;
+           static_cast<size_t>(all.first_row[point]) * input.dimension;
   };
   std::vector<int32_t> chosen;
   int32_t last = medoid;
   while (true) {
-    chosen.push_back(folding.first_row[last]);
+    chosen.push_back(all.first_row[last]);
     if (static_cast<int>(chosen.size()) >= exemplars) return chosen;
     size_t farthest = 0;
     for (size_t i = 0; i < points.size(); ++i) {
@@ -495,24 +554,23 @@ struct Draft {
 
 // Modes that are large enough, largest first.
 std::vector<Draft> DraftGroups(const Points& points, const Partition& partition,
-                               const std::vector<int32_t>& kept,
                                double least_size) {
-  const Folding& folding = points.folding;
   std::vector<Draft> drafts(partition.modes);
-  for (size_t i = 0; i < kept.size(); ++i) {
-    const int32_t point = folding.point[i];
-    const int32_t mode = partition.mode[point];
+  for (size_t i = 0; i < points.point.size(); ++i) {
+    const auto row = static_cast<int32_t>(i);
+    const int32_t point = points.point[i];
+    const int32_t mode = point < 0 ? -1 : partition.mode[point];
     if (mode < 0) continue;
     Draft& draft = drafts[mode];
     const float strength = partition.strength[point];
     if (strength < partition.least_strength || strength <= 0) {
-      draft.group.boundary.push_back(kept[i]);
+      draft.group.boundary.push_back(row);
       continue;
     }
     draft.mode = mode;
-    draft.group.members.push_back(kept[i]);
+    draft.group.members.push_back(row);
     draft.group.strengths.push_back(strength);
-    if (folding.first_row[point] == kept[i]) draft.points.push_back(point);
+    if (points.first_row[point] == row) draft.points.push_back(point);
   }
   drafts.erase(
       std::remove_if(drafts.begin(), drafts.end(),
@@ -577,12 +635,11 @@ int32_t ChooseMedoid(const std::vector<int32_t>& points,
 
 // Parts with enough members, where there are two at least.
 void DescribeParts(const Points& points, const Partition& partition,
-                   const std::vector<int32_t>& point_of_row,
                    const std::vector<Ties>& ties, double least_size,
                    Draft* draft) {
   std::map<int32_t, std::pair<SubMode, std::vector<int32_t>>> parts;
   for (const int32_t row : draft->group.members) {
-    const int32_t part = partition.part[point_of_row[row]];
+    const int32_t part = partition.part[points.point[row]];
     if (part >= 0) parts[part].first.members.push_back(row);
   }
   for (const int32_t point : draft->points) {
@@ -592,7 +649,7 @@ void DescribeParts(const Points& points, const Partition& partition,
   for (auto& [part, found] : parts) {
     auto& [sub_mode, members] = found;
     if (static_cast<double>(sub_mode.members.size()) < least_size) continue;
-    sub_mode.medoid = points.folding.first_row[ChooseMedoid(members, ties)];
+    sub_mode.medoid = points.first_row[ChooseMedoid(members, ties)];
     sub_mode.similarity = partition.part_similarity[part];
     draft->group.sub_modes.push_back(std::move(sub_mode));
   }
@@ -610,13 +667,11 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
   const size_t n = input.failure_row.size();
   Clustering result;
   result.label.assign(n, -1);
-  FAULTLINE_ASSIGN_OR_RETURN(const std::vector<int32_t> kept,
-                             EnrichedFailures(input, options));
-  result.filtered = n - kept.size();
-  if (kept.empty()) return result;
-  FAULTLINE_ASSIGN_OR_RETURN(const Points points,
-                             MakePoints(input, kept, options));
-  const Folding& folding = points.folding;
+  if (n == 0) return result;
+  FAULTLINE_ASSIGN_OR_RETURN(const Points points, MakePoints(input, options));
+  result.filtered = std::count(points.point.begin(), points.point.end(), -1);
+  const size_t kept = n - result.filtered;
+  if (kept == 0) return result;
 
   LeidenOptions leiden;
   leiden.seed = options.seed;
@@ -626,38 +681,44 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
   }
   const Resampler resampler(input, points, options, leiden.resolution);
   std::vector<int32_t> community;
+  HdbscanResult density;
+  const auto find_communities = [&] {
+    community = Leiden(points.graph, leiden);
+  };
+  const auto find_density = [&] {
+    density = Hdbscan(points.graph, points.copies,
+                      DensityOptions(points.copies.size(), kept));
+  };
   FAULTLINE_ASSIGN_OR_RETURN(
       std::vector<Replicate> replicates,
       DrawBeside(resampler, Engine::kLeiden, options.threads,
-                 [&] { community = Leiden(points.graph, leiden); }));
-  Partition joined = JoinedPartition(points, std::move(community), replicates,
-                                     options.join_similarity);
-  Partition dense = DensePartition(
-      Hdbscan(points.graph, points.copies,
-              DensityOptions(points.copies.size(), kept.size())));
+                 {find_communities, find_density}));
+  Partition partition = JoinedPartition(points, std::move(community),
+                                        replicates, options.join_similarity);
+  Partition other_partition = DensePartition(std::move(density));
   const double least_size = LeastSize(n);
-  std::vector<Draft> drafts = DraftGroups(points, joined, kept, least_size);
-  std::vector<Draft> others = DraftGroups(points, dense, kept, least_size);
+  std::vector<Draft> drafts = DraftGroups(points, partition, least_size);
+  std::vector<Draft> others = DraftGroups(points, other_partition, least_size);
   switch (options.engine) {
     case Engine::kLeiden:
       break;
     case Engine::kHdbscan: {
       std::swap(drafts, others);
-      std::swap(joined, dense);
+      std::swap(partition, other_partition);
       FAULTLINE_ASSIGN_OR_RETURN(
           replicates,
-          DrawBeside(resampler, Engine::kHdbscan, options.threads, [] {}));
+          DrawBeside(resampler, Engine::kHdbscan, options.threads, {}));
       break;
     }
   }
-  const Partition& partition = joined;
 
   result.label = LabelRows(drafts, n);
   const std::vector<int32_t> other_label = LabelRows(others, n);
   std::vector<int32_t> own, other;
-  own.reserve(kept.size());
-  other.reserve(kept.size());
-  for (const int32_t row : kept) {
+  own.reserve(kept);
+  other.reserve(kept);
+  for (size_t row = 0; row < n; ++row) {
+    if (points.point[row] < 0) continue;
     own.push_back(result.label[row]);
     other.push_back(other_label[row]);
   }
@@ -681,20 +742,15 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
       CountTies(points.graph, partition.mode, points.copies);
   const std::vector<Ties> part_ties =
       CountTies(points.graph, partition.part, points.copies);
-  std::vector<int32_t> point_of_row(n, -1);
-  for (size_t i = 0; i < kept.size(); ++i) {
-    point_of_row[kept[i]] = folding.point[i];
-  }
   space::ParallelFor(drafts.size(), options.threads, [&](size_t g) {
     Draft& draft = drafts[g];
     Group& group = draft.group;
     group.stability = stability[g];
-    DescribeParts(points, partition, point_of_row, part_ties, least_size,
-                  &draft);
+    DescribeParts(points, partition, part_ties, least_size, &draft);
     const int32_t medoid = ChooseMedoid(draft.points, ties);
-    group.medoid = folding.first_row[medoid];
+    group.medoid = points.first_row[medoid];
     group.exemplars = ChooseExemplars(input, std::move(draft.points), medoid,
-                                      folding, ties, options.exemplars);
+                                      points, ties, options.exemplars);
     Summarize(input, &group);
   });
   result.groups.reserve(drafts.size());
@@ -702,8 +758,8 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
     result.boundary += draft.group.boundary.size();
     std::stable_sort(draft.group.boundary.begin(), draft.group.boundary.end(),
                      [&](int32_t a, int32_t b) {
-                       return partition.strength[point_of_row[a]] >
-                              partition.strength[point_of_row[b]];
+                       return partition.strength[points.point[a]] >
+                              partition.strength[points.point[b]];
                      });
     result.groups.push_back(std::move(draft.group));
   }

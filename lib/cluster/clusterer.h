@@ -36,7 +36,7 @@ struct ClusterOptions {
   // failure counts as enriched (METHODS 2.1, step 2). Below
   // min_failures_to_filter failures, none is filtered.
   int filter_neighbors = 30;
-  double filter_tail = 0.2;
+  double filter_tail = 0.5;
   size_t min_failures_to_filter = 400;
   // Resolution of Leiden; 0: 1.0 below 800 failures, else 0.5.
   double resolution = 0;

@@ -24,6 +24,8 @@ bool SameRounded(absl::Span<const float> a, absl::Span<const float> b) {
   return true;
 }
 
+}  // namespace
+
 Folding FoldDuplicates(absl::Span<const float> matrix, int d,
                        absl::Span<const int32_t> rows) {
   Folding folding;

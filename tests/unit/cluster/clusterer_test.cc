@@ -61,7 +61,6 @@ TEST(ClusterFailures, RecoversSeparateModes) {
   const Clustering clustering = Cluster(world);
   EXPECT_THAT(clustering.groups, SizeIs(6));
   EXPECT_GE(PlantedAgreement(world.mode, clustering.label), .95);
-  EXPECT_LE(GroupedShare(world, clustering, false), .3);
 }
 
 TEST(ClusterFailures, RecoversTokenModesAmongUnstructuredFailures) {
@@ -70,7 +69,7 @@ TEST(ClusterFailures, RecoversTokenModesAmongUnstructuredFailures) {
   const PlantedWorld world = MakeTokenWorld(6, 110, 340, 900, .9, 128, &random);
   const Clustering clustering = Cluster(world);
   EXPECT_GE(PlantedAgreement(world.mode, clustering.label), .75);
-  EXPECT_LE(GroupedShare(world, clustering, false), .05);
+  EXPECT_LE(GroupedShare(world, clustering, false), .1);
   // Most unstructured failures fall to the filter, and few others.
   EXPECT_NEAR(static_cast<double>(clustering.filtered), 340 * .8, 90);
 }
@@ -87,9 +86,9 @@ TEST(ClusterFailures, LeavesNoiseAlone) {
   base::Random random(4);
   const PlantedWorld world = MakeGaussianWorld(0, 0, 600, 600, 1, 48, &random);
   const Clustering clustering = Cluster(world);
-  // A share of at most filter_tail passes by chance.
-  EXPECT_GE(clustering.filtered, 460);
-  EXPECT_LE(GroupedShare(world, clustering, false), .2);
+  // About half lies where runs fail more than the average, by chance.
+  EXPECT_GE(clustering.filtered, 250);
+  EXPECT_LE(GroupedShare(world, clustering, false), .4);
 }
 
 TEST(ClusterFailures, MembersHaveMostTiesInside) {
@@ -224,14 +223,15 @@ TEST(ClusterFailures, RunsWithoutTokensAreAGroupOfTheirOwn) {
 }
 
 TEST(ClusterFailures, AFailureIsNoEvidenceForItself) {
-  // Places of three runs: one failure and two successes, or three failures.
+  // Places of 60 runs: half fail, or all. Left out, a failure of the former has
+  // 29 failures among the 59 others: less than the pooled three quarters.
   base::Random random(12);
   PlantedWorld world;
-  world.dimension = 40;
-  for (int i = 0; i < 120; ++i) {
-    const int place = i / 3;
-    const bool failed = place % 2 == 0 || i % 3 == 0;
-    std::vector<float> vector(40);
+  world.dimension = 8;
+  for (int i = 0; i < 480; ++i) {
+    const int place = i / 60;
+    const bool failed = place % 2 == 0 || i % 2 == 0;
+    std::vector<float> vector(8);
     for (float& x : vector) x = static_cast<float>(.01 * random.Normal());
     vector[place] += 1;
     if (failed) {
@@ -241,14 +241,21 @@ TEST(ClusterFailures, AFailureIsNoEvidenceForItself) {
     world.pooled.insert(world.pooled.end(), vector.begin(), vector.end());
     world.pooled_failed.push_back(failed);
   }
-  // Two thirds fail. Two neighbours, both failed: p = 4/9; one: 8/9; none: 1.
   ClusterOptions options;
   options.min_failures_to_filter = 1;
-  options.filter_neighbors = 2;
-  for (const double tail : {.6, .9}) {
-    options.filter_tail = tail;
-    EXPECT_EQ(Cluster(world, options).filtered, 20) << tail;
+  const Clustering clustering = Cluster(world, options);
+  EXPECT_EQ(clustering.filtered, 120);
+  // One failure among successes has none around it, whatever the tail.
+  PlantedWorld lone;
+  lone.dimension = 2;
+  lone.failures = {1, 0};
+  lone.failure_row = {0};
+  for (int i = 0; i < 40; ++i) {
+    lone.pooled.insert(lone.pooled.end(), {1, .001f * static_cast<float>(i)});
+    lone.pooled_failed.push_back(i == 0);
   }
+  options.filter_tail = .999;
+  EXPECT_EQ(Cluster(lone, options).filtered, 1);
 }
 
 TEST(ClusterFailures, CopiesAreFilteredByAllRunsAtTheirPoint) {

@@ -128,7 +128,7 @@ TEST(KnnGraphTest, ManyBucketsFindMostNeighborsToo) {
   constexpr int kFew = 4;
   const std::vector<float> points = PlantedPoints(110000, kFew, 900, 8);
   ASSERT_OK_AND_ASSIGN(const KnnGraph graph,
-                       BuildKnnGraph(points, kFew, 5, {.probes = 4}));
+                       BuildKnnGraph(points, kFew, 5, {.probes = 8}));
   EXPECT_GE(Recall(graph, points, points, kFew, /*exclude_self=*/true, 1999),
             0.9);
 }
