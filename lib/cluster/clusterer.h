@@ -33,8 +33,9 @@ struct ClusterOptions {
   int threads = 2;
   Engine engine = Engine::kLeiden;
   // Neighbours in the pooled map and the tail probability up to which a
-  // failure counts as enriched (METHODS 2.1, step 2). Below
-  // min_failures_to_filter failures, none is filtered.
+  // failure counts as enriched, by the mean over itself and its nearest
+  // failures (METHODS 2.1, step 2; ADR 0009). Below min_failures_to_filter
+  // failures, none is filtered.
   int filter_neighbors = 30;
   double filter_tail = 0.5;
   size_t min_failures_to_filter = 400;
