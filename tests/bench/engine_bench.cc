@@ -1,6 +1,6 @@
 // Seconds of each stage of clustering, and recall of the neighbour graph, at a
 // number of failures:
-//   engine_bench [--threads=N] [--dimension=D] [POINTS...]
+//   engine_bench [--threads=N] [--dimension=D] [--whole_only] [POINTS...]
 //
 // Failures are bags of tokens in two blocks: 70 % of them of 12 planted modes.
 
@@ -86,13 +86,10 @@ double Recall(const cluster::Folding& folding, int d,
   return found / static_cast<double>(sample.size() * kRecallNeighbors);
 }
 
-int Run(size_t n, int d, int threads) {
-  base::Random random(1);
-  const int per_mode = static_cast<int>(kPlantedShare * n / kModes);
-  const cluster::PlantedWorld world = cluster::MakeTokenWorld(
-      kModes, per_mode, static_cast<int>(n) - kModes * per_mode,
-      /*successes=*/0, kSignature, d, &random);
-
+// Each stage by itself; false where one fails.
+bool RunStages(const cluster::PlantedWorld& world, int threads) {
+  const size_t n = world.failure_row.size();
+  const int d = world.dimension;
   cluster::Folding folding;
   Timed(n, "fold",
         [&] { folding = cluster::FoldDuplicates(world.failures, d); });
@@ -104,7 +101,7 @@ int Run(size_t n, int d, int threads) {
         [&] { knn = space::BuildKnnGraph(folding.vectors, d, k, options); });
   if (!knn.ok()) {
     std::fprintf(stderr, "%s\n", knn.status().ToString().c_str());
-    return 1;
+    return false;
   }
   std::printf("%9zu  k %d, recall@%d %.3f, %d distinct points\n", n, k,
               kRecallNeighbors, Recall(folding, d, *knn, threads),
@@ -115,6 +112,17 @@ int Run(size_t n, int d, int threads) {
   Timed(n, "leiden", [&] { community = cluster::Leiden(graph, {}); });
   std::printf("%9zu  %zu edges, %d communities\n", n, graph.column.size() / 2,
               1 + *std::max_element(community.begin(), community.end()));
+  return true;
+}
+
+int Run(size_t n, int d, int threads, bool whole_only) {
+  base::Random random(1);
+  const int per_mode = static_cast<int>(kPlantedShare * n / kModes);
+  const cluster::PlantedWorld world = cluster::MakeTokenWorld(
+      kModes, per_mode, static_cast<int>(n) - kModes * per_mode,
+      /*successes=*/0, kSignature, d, &random);
+
+  if (!whole_only && !RunStages(world, threads)) return 1;
 
   absl::StatusOr<cluster::Clustering> clustering;
   cluster::ClusterOptions whole;
@@ -140,14 +148,17 @@ int Main(int argc, char** argv) {
   CLI::App app("Seconds of each stage of clustering.");
   int threads = 2;
   int dimension = 256;
+  bool whole_only = false;
   std::vector<size_t> sizes = {10000, 100000};
   app.add_option("--threads", threads, "Threads")->check(CLI::Range(1, 64));
   app.add_option("--dimension", dimension, "Length of a vector")
       ->check(CLI::Range(8, 1024));
+  app.add_flag("--whole_only", whole_only, "Leave out the stages");
   app.add_option("points", sizes, "Failures")->check(CLI::Range(100, 2000000));
   CLI11_PARSE(app, argc, argv);
   for (const size_t size : sizes) {
-    if (const int code = Run(size, dimension, threads); code != 0) return code;
+    if (const int code = Run(size, dimension, threads, whole_only); code != 0)
+      return code;
   }
   return 0;
 }
