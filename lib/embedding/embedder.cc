@@ -269,6 +269,7 @@ class HashingEmbedder final : public Embedder {
   void EmbedViews(const Run& run, absl::Span<float> trajectory,
                   absl::Span<float> behavior) const override;
 
+  std::vector<ColumnRange> Blocks(Map map) const override;
   int dimension() const override { return options_.dimension; }
   uint64_t epoch() const override { return epoch_; }
   const std::string& fingerprint() const override { return fingerprint_; }
@@ -335,6 +336,18 @@ void HashingEmbedder::EmbedViews(const Run& run, absl::Span<float> trajectory,
   }
   Finish(run, whole, trajectory);
   Finish(run, part, behavior);
+}
+
+std::vector<ColumnRange> HashingEmbedder::Blocks(Map map) const {
+  const Layout& layout = layouts_[static_cast<size_t>(map)];
+  std::vector<ColumnRange> ranges;
+  const auto add = [&ranges](const Block& block) {
+    if (block.size > 0) ranges.push_back({block.offset, block.size});
+  };
+  for (const Block& block : layout.channels) add(block);
+  add(layout.numeric);
+  add(layout.caller);
+  return ranges;
 }
 
 float HashingEmbedder::Amount(const TokenCount& token) const {

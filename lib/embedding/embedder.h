@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
@@ -29,6 +30,12 @@ using ContrastWeights = absl::flat_hash_map<uint64_t, float>;
 // presence in failed against successful runs; g = sqrt(min(|lo|, 3) + 0.1).
 ContrastWeights ComputeContrast(absl::Span<const Run* const> failures,
                                 absl::Span<const Run* const> successes);
+
+// Columns [begin, begin + size) of a vector.
+struct ColumnRange {
+  int begin;
+  int size;
+};
 
 // Maps runs to unit vectors by signed feature hashing (Weinberger et al. 2009)
 // with frozen corpus statistics. Immutable, so thread-safe.
@@ -62,6 +69,10 @@ class Embedder {
   // Embed for kTrajectory and for kBehavior in one pass, to the same bits.
   virtual void EmbedViews(const Run& run, absl::Span<float> trajectory,
                           absl::Span<float> behavior) const = 0;
+
+  // Columns of each channel, of the scalars and of the caller's embedding in a
+  // map, where they have any; disjoint.
+  virtual std::vector<ColumnRange> Blocks(Map map) const = 0;
 
   virtual int dimension() const = 0;
   virtual uint64_t epoch() const = 0;

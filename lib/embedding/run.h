@@ -59,6 +59,9 @@ struct Run {
   std::string trace_id;
   absl::Time start_time;
   v1::Outcome outcome = v1::OUTCOME_UNSPECIFIED;
+  // Log sequence of the record that first told the outcome; 0: not known, or
+  // the run is not from a log.
+  uint64_t known_sequence = 0;
   double confidence = -1;  // signals.confidence; -1: none
   double cost = 0;         // US dollars
   uint64_t policy_version = 0;

@@ -43,7 +43,7 @@ void RunWindow::Apply(const v1::LogRecord& record) {
       ApplyTrace(record.sequence(), record.replacement());
       break;
     case v1::LogRecord::kOutcome:
-      ApplyOutcome(record.outcome());
+      ApplyOutcome(record.sequence(), record.outcome());
       break;
     case v1::LogRecord::kDeletion:
       ApplyDeletion(record.deletion());
@@ -63,7 +63,9 @@ void RunWindow::ApplyTrace(uint64_t sequence, const v1::Trace& trace) {
   run.sequence = sequence;
   const bool replaceable = trace.closing() != v1::CLOSING_UNSPECIFIED;
   if (const auto place = places_.find(run.trace_id); place != places_.end()) {
-    MapOf(place->second.outcome).erase(place->second.sequence);
+    RunMap& old = MapOf(place->second.outcome);
+    run.known_sequence = old.at(place->second.sequence).known_sequence;
+    old.erase(place->second.sequence);
   }
   if (const auto early = early_outcomes_.find(run.trace_id);
       early != early_outcomes_.end()) {
@@ -74,20 +76,24 @@ void RunWindow::ApplyTrace(uint64_t sequence, const v1::Trace& trace) {
              judgement != judgements_.end()) {
     embedding::ApplyOutcome(judgement->second, &run);
   }
+  if (run.known() && run.known_sequence == 0) run.known_sequence = sequence;
   places_[run.trace_id] = {sequence, run.outcome, replaceable};
   RunMap& runs = MapOf(run.outcome);
   runs.emplace(sequence, std::move(run));
 }
 
-void RunWindow::ApplyOutcome(const v1::OutcomeRecord& record) {
+void RunWindow::ApplyOutcome(uint64_t sequence,
+                             const v1::OutcomeRecord& record) {
   const auto place = places_.find(record.trace_id());
   if (place == places_.end()) {
     AddEarlyOutcome(record.trace_id(), record.evaluation());
     return;
   }
   auto node = MapOf(place->second.outcome).extract(place->second.sequence);
-  embedding::ApplyOutcome(record.evaluation(), &node.mapped());
-  place->second.outcome = node.mapped().outcome;
+  embedding::Run& run = node.mapped();
+  embedding::ApplyOutcome(record.evaluation(), &run);
+  if (run.known() && run.known_sequence == 0) run.known_sequence = sequence;
+  place->second.outcome = run.outcome;
   MapOf(place->second.outcome).insert(std::move(node));
   if (place->second.replaceable) {
     AddJudgement(record.evaluation(), &judgements_[record.trace_id()]);

@@ -52,7 +52,7 @@ class RunWindow {
 
   RunMap& MapOf(v1::Outcome outcome);
   void ApplyTrace(uint64_t sequence, const v1::Trace& trace);
-  void ApplyOutcome(const v1::OutcomeRecord& record);
+  void ApplyOutcome(uint64_t sequence, const v1::OutcomeRecord& record);
   void ApplyDeletion(const v1::Deletion& deletion);
   void AddEarlyOutcome(const std::string& trace_id,
                        const v1::Evaluation& evaluation);

@@ -72,6 +72,21 @@ TEST(RunWindowTest, LaterOutcomeReplacesAnEarlierOne) {
   EXPECT_TRUE(window.KnownRuns()[0]->failed());
 }
 
+TEST(RunWindowTest, RemembersWhichRecordFirstToldTheOutcome) {
+  RunWindow window({});
+  window.Apply(TraceRecord(1, "a", v1::OUTCOME_PASS));
+  window.Apply(LateOutcome(2, "a", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(3, "b", v1::OUTCOME_UNSPECIFIED));
+  window.Apply(LateOutcome(4, "c", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(5, "c", v1::OUTCOME_UNSPECIFIED));
+  window.Apply(LateOutcome(6, "b", v1::OUTCOME_PASS));
+  const auto runs = window.KnownRuns();
+  ASSERT_THAT(Ids(runs), ElementsAre("a", "b", "c"));
+  EXPECT_EQ(runs[0]->known_sequence, 1);
+  EXPECT_EQ(runs[1]->known_sequence, 6);
+  EXPECT_EQ(runs[2]->known_sequence, 5);
+}
+
 TEST(RunWindowTest, EachOutcomeKeepsItsLatestRuns) {
   RunWindow::Capacity capacity;
   capacity.failures = 2;
