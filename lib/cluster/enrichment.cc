@@ -118,22 +118,34 @@ absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
   result.assigned.assign(votes.mode.begin(), others);
   result.others_assigned.assign(others, votes.mode.end());
 
-  std::vector<stats::HypergeometricStratum> all(input.strata);
-  for (size_t i = 0; i < result.assigned.size(); ++i) {
-    ++all[input.stratum[i]].population;
-    all[input.stratum[i]].successes += input.held_out_failed[i];
-  }
-  std::vector<std::vector<stats::HypergeometricStratum>> by_mode(input.modes,
-                                                                 all);
-  for (size_t i = 0; i < result.assigned.size(); ++i) {
-    if (result.assigned[i] < 0) continue;
-    stats::HypergeometricStratum& s =
-        by_mode[result.assigned[i]][input.stratum[i]];
-    ++s.draws;
-    s.observed += input.held_out_failed[i];
-  }
-  for (const auto& strata : by_mode) result.enrichment.push_back(Test(strata));
+  result.enrichment = TestAssigned(result.assigned, input.held_out_failed,
+                                   input.stratum, input.strata, input.modes);
   return result;
+}
+
+std::vector<v1::Enrichment> TestAssigned(absl::Span<const int32_t> assigned,
+                                         const std::vector<bool>& failed,
+                                         absl::Span<const int32_t> stratum,
+                                         int strata, int modes,
+                                         const std::vector<bool>& counted) {
+  const auto counts = [&](size_t i) { return counted.empty() || counted[i]; };
+  std::vector<stats::HypergeometricStratum> all(strata);
+  for (size_t i = 0; i < assigned.size(); ++i) {
+    if (!counts(i)) continue;
+    ++all[stratum[i]].population;
+    all[stratum[i]].successes += failed[i];
+  }
+  std::vector<std::vector<stats::HypergeometricStratum>> by_mode(modes, all);
+  for (size_t i = 0; i < assigned.size(); ++i) {
+    if (assigned[i] < 0 || !counts(i)) continue;
+    stats::HypergeometricStratum& s = by_mode[assigned[i]][stratum[i]];
+    ++s.draws;
+    s.observed += failed[i];
+  }
+  std::vector<v1::Enrichment> tests;
+  tests.reserve(by_mode.size());
+  for (const auto& of_mode : by_mode) tests.push_back(Test(of_mode));
+  return tests;
 }
 
 std::vector<int32_t> PrognosticStrata(

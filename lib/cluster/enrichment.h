@@ -39,7 +39,7 @@ struct EnrichmentResult {
   // By mode. adjusted_p_value is not set: the caller adjusts over all modes of
   // the tick. `strata` counts those in which the mode could have differed.
   std::vector<v1::Enrichment> enrichment;
-  std::vector<int32_t> assigned;  // q: mode of each held-out run, or -1
+  std::vector<int32_t> assigned;         // q: mode of each held-out run, or -1
   std::vector<int32_t> others_assigned;  // p: of each of the others
 };
 
@@ -51,6 +51,14 @@ struct EnrichmentResult {
 // matter. INVALID_ARGUMENT where lengths or labels disagree.
 absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
                                                 int threads);
+
+// The tests alone, of runs that have been assigned: those with `counted`, or
+// all where it is empty. Requires equal lengths and labels in range.
+std::vector<v1::Enrichment> TestAssigned(absl::Span<const int32_t> assigned,
+                                         const std::vector<bool>& failed,
+                                         absl::Span<const int32_t> stratum,
+                                         int strata, int modes,
+                                         const std::vector<bool>& counted = {});
 
 // Stratum of each held-out run. A cell with at least 20 held-out runs is a
 // stratum of its own; the runs of smaller ones share at most 8 strata, the
