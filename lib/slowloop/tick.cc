@@ -15,14 +15,14 @@
 #include "lib/base/status_macros.h"
 #include "lib/cluster/cluster_tracker.h"
 #include "lib/cluster/clusterer.h"
-#include "lib/cluster/enrichment.h"
 #include "lib/cluster/mode.h"
 #include "lib/diagnose/diagnoser.h"
 #include "lib/evaluate/effects.h"
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
+#include "lib/slowloop/matrix.h"
+#include "lib/slowloop/validity_stage.h"
 #include "lib/space/parallel.h"
-#include "lib/stats/contingency.h"
 
 namespace faultline::slowloop {
 namespace {
@@ -40,40 +40,12 @@ constexpr double kMaxCorpusDrift = 0.15;
 constexpr double kMinIdentityOverlap = 0.3;
 // Ticks after which an unseen cluster retires (METHODS 2.4).
 constexpr uint64_t kDormantTicks = 5;
-// Held-out runs in a region from which a missing enrichment speaks against it
-// (METHODS 3.5).
-constexpr uint64_t kMinRunsToRefute = 50;
 // Traces that a proposal may read of each kind.
 constexpr size_t kSampleTraces = 200;
-// Successes whose neighbourhood is looked up to delimit the regions.
-constexpr size_t kMaxRegionSuccesses = 20000;
 // Failures at the edge of a cluster that are named.
 constexpr size_t kMaxBoundaryShown = 10;
 // Runs that one task embeds.
 constexpr size_t kEmbedBlock = 256;
-
-// Vectors as rows.
-struct Matrix {
-  int dimension = 0;
-  std::vector<float> values;  // row-major
-
-  absl::Span<float> row(size_t i) {
-    return absl::MakeSpan(values).subspan(i * dimension, dimension);
-  }
-  absl::Span<const float> row(size_t i) const {
-    return absl::MakeConstSpan(values).subspan(i * dimension, dimension);
-  }
-};
-
-Matrix SelectRows(const Matrix& from, const std::vector<int32_t>& rows) {
-  Matrix selected{from.dimension, {}};
-  selected.values.reserve(rows.size() * from.dimension);
-  for (const int32_t row : rows) {
-    const auto values = from.row(row);
-    selected.values.insert(selected.values.end(), values.begin(), values.end());
-  }
-  return selected;
-}
 
 // A candidate failure mode on its way through the stages. Indices are indices
 // into Workspace::runs.
@@ -110,8 +82,6 @@ class Workspace {
   using Stage = absl::StatusOr<std::string> (Workspace::*)();
   absl::Status RunStage(const char* name, Stage stage);
 
-  absl::Status TestView(v1::View view);
-  void DecideStatus(Candidate* candidate) const;
   absl::StatusOr<std::vector<v1::Trace>> ReadSample(
       const std::vector<int32_t>& rows) const;
   void KeepDormantClusters();
@@ -120,6 +90,7 @@ class Workspace {
                                                   const Matrix& all,
                                                   int threads) const;
   void ReportClustering(v1::View view, const cluster::Clustering& clustering);
+  void ReportSlices(const ViewFinding& view);
   void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
@@ -140,10 +111,11 @@ class Workspace {
   std::vector<int32_t> success_rows_;  // discovery side
   size_t failures_ = 0;                // both sides
 
-  Matrix behavior_;                    // n x d, E_b
-  Matrix trajectory_;                  // n x d
-  Matrix failure_vectors_;             // failure_rows_ x d, E_f
-  std::vector<Candidate> candidates_;  // largest first
+  Matrix behavior_;                      // n x d, E_b
+  Matrix trajectory_;                    // n x d
+  Matrix failure_vectors_;               // failure_rows_ x d, E_f
+  embedding::ContrastWeights contrast_;  // of E_f
+  std::vector<Candidate> candidates_;    // largest first
   // Id of the cluster that each failed run belongs or is assigned to.
   absl::flat_hash_map<uint64_t, std::string> failed_in_;
 };
@@ -264,13 +236,12 @@ absl::StatusOr<std::string> Workspace::EmbedRuns() {
   std::vector<const Run*> successes;
   for (const int32_t row : failure_rows_) failures.push_back(runs_[row]);
   for (const int32_t row : success_rows_) successes.push_back(runs_[row]);
-  const embedding::ContrastWeights contrast =
-      embedding::ComputeContrast(failures, successes);
+  contrast_ = embedding::ComputeContrast(failures, successes);
   std::vector<int32_t> all(runs_.size());
   for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int32_t>(i);
   EmbedInto(Map::kBehavior, nullptr, all, &behavior_);
   EmbedInto(Map::kTrajectory, nullptr, all, &trajectory_);
-  EmbedInto(Map::kFailure, &contrast, failure_rows_, &failure_vectors_);
+  EmbedInto(Map::kFailure, &contrast_, failure_rows_, &failure_vectors_);
   return absl::StrFormat("%d runs in two views, %d dimensions", runs_.size(),
                          output_.embedder->dimension());
 }
@@ -309,6 +280,19 @@ void Workspace::ReportClustering(v1::View view,
   report.set_assigned(clustering.assigned);
   report.set_groups(clustering.groups.size());
   report.set_engine_agreement(clustering.agreement);
+}
+
+void Workspace::ReportSlices(const ViewFinding& view) {
+  for (v1::ViewClustering& report :
+       *output_.state.mutable_tick()->mutable_clustering()) {
+    if (report.view() != view.view) continue;
+    report.mutable_slice_agreements()->Assign(view.slice_agreements.begin(),
+                                              view.slice_agreements.end());
+    report.set_residualized(view.residualized);
+    if (view.prediction_strength >= 0) {
+      report.set_prediction_strength(view.prediction_strength);
+    }
+  }
 }
 
 absl::StatusOr<std::string> Workspace::ClusterFailures() {
@@ -439,145 +423,55 @@ absl::StatusOr<std::string> Workspace::TrackIdentity() {
                          born);
 }
 
-// Text of a context field of a run, as a hash; 0 where absent.
-uint64_t ContextValue(const Run& run, const embedding::FeatureNames& names,
-                      absl::string_view field) {
-  for (const uint64_t key : run.context) {
-    const auto name = names.context.find(key);
-    if (name != names.context.end() && !name->second.word &&
-        name->second.field == field) {
-      return key;
-    }
-  }
-  return 0;
-}
-
-absl::Status Workspace::TestView(v1::View view) {
-  const Matrix& vectors = view == v1::VIEW_TRAJECTORY ? trajectory_ : behavior_;
-  // In the trajectory view the model is part of what delimits a region, so it
-  // must not be a stratum as well (METHODS 1.5).
-  const absl::string_view second_field =
-      view == v1::VIEW_TRAJECTORY ? "task.dataset" : "system.model";
-  const auto cell = [&](int32_t row) {
-    return base::Mix64(
-               ContextValue(*runs_[row], input_.window->names(), "task.type")) ^
-           ContextValue(*runs_[row], input_.window->names(), second_field);
-  };
-
-  // Position of each discovery run among the reference points.
-  std::vector<int32_t> label(discovery_rows_.size(), cluster::kSuccess);
-  absl::flat_hash_map<int32_t, size_t> position;
-  std::vector<uint64_t> discovery_cell;
-  std::vector<bool> discovery_failed;
-  for (size_t i = 0; i < discovery_rows_.size(); ++i) {
-    const int32_t row = discovery_rows_[i];
-    position[row] = i;
-    if (runs_[row]->failed()) label[i] = cluster::kOtherFailure;
-    discovery_cell.push_back(cell(row));
-    discovery_failed.push_back(runs_[row]->failed());
-  }
-  bool any = false;
-  for (size_t c = 0; c < candidates_.size(); ++c) {
-    if (candidates_[c].mode.views.front() != view) continue;
-    any = true;
-    for (const int32_t row : candidates_[c].members) {
-      label[position[row]] = static_cast<int32_t>(c);
-    }
-  }
-  if (!any) return absl::OkStatus();
-
-  std::vector<uint64_t> held_out_cell;
-  std::vector<bool> held_out_failed;
-  for (const int32_t row : held_out_rows_) {
-    held_out_cell.push_back(cell(row));
-    held_out_failed.push_back(runs_[row]->failed());
-  }
-  const Matrix reference = SelectRows(vectors, discovery_rows_);
-  const Matrix held_out = SelectRows(vectors, held_out_rows_);
-  cluster::EnrichmentInput test;
-  test.dimension = reference.dimension;
-  test.reference = reference.values;
-  test.reference_label = std::move(label);
-  test.modes = static_cast<int>(candidates_.size());
-  test.held_out = held_out.values;
-  test.held_out_failed = held_out_failed;
-  test.stratum = cluster::PrognosticStrata(discovery_cell, discovery_failed,
-                                           held_out_cell, &test.strata);
-
-  // The same vote over the discovery successes delimits the regions.
-  std::vector<int32_t> successes = success_rows_;
-  if (successes.size() > kMaxRegionSuccesses) {
-    base::Random random(input_.config.seed());
-    random.Shuffle(&successes);
-    successes.resize(kMaxRegionSuccesses);
-    std::sort(successes.begin(), successes.end());
-  }
-  const Matrix success_vectors = SelectRows(vectors, successes);
-  test.others = success_vectors.values;
-  FAULTLINE_ASSIGN_OR_RETURN(const cluster::EnrichmentResult result,
-                             cluster::TestEnrichment(test, input_.threads));
-
-  for (size_t c = 0; c < candidates_.size(); ++c) {
-    if (candidates_[c].mode.views.front() != view) continue;
-    candidates_[c].enrichment = result.enrichment[c];
-    candidates_[c].region = candidates_[c].members;
-  }
-  for (size_t i = 0; i < held_out_rows_.size(); ++i) {
-    if (result.assigned[i] >= 0 && held_out_failed[i]) {
-      candidates_[result.assigned[i]].held_out_members.push_back(
-          held_out_rows_[i]);
-    }
-  }
-  for (size_t i = 0; i < successes.size(); ++i) {
-    if (result.others_assigned[i] >= 0) {
-      candidates_[result.others_assigned[i]].region.push_back(successes[i]);
-    }
-  }
-  return absl::OkStatus();
-}
-
-void Workspace::DecideStatus(Candidate* candidate) const {
-  const v1::Enrichment& test = candidate->enrichment;
-  const std::string figures = absl::StrFormat(
-      "%d of %d held-out runs in its region failed, %.1f expected; odds ratio "
-      "%.2f, adjusted p %.2g",
-      test.assigned_failed(), test.assigned(), test.expected_failed(),
-      test.odds_ratio(), test.adjusted_p_value());
-  v1::Cluster& value = candidate->value;
-  const auto set = [&](v1::Cluster::Status status, absl::string_view reason) {
-    value.set_status(status);
-    value.set_status_reason(absl::StrCat(reason, ": ", figures));
-  };
-  if (test.adjusted_p_value() <= input_.config.false_discovery_rate() &&
-      test.odds_ratio() >= input_.config.min_odds_ratio()) {
-    set(v1::Cluster::STATUS_STABLE, "held-out runs confirm it");
-  } else if (test.p_value() <= 0.05) {
-    set(v1::Cluster::STATUS_CANDIDATE,
-        "held-out runs point the same way, not beyond the other clusters "
-        "tested");
-  } else if (test.p_value() > 0.2 && test.assigned() >= kMinRunsToRefute) {
-    set(v1::Cluster::STATUS_ARTIFACT,
-        "held-out runs in its region fail no more than their strata explain");
-  } else {
-    set(v1::Cluster::STATUS_HYPOTHESIS, "too little held-out evidence");
-  }
-}
-
 absl::StatusOr<std::string> Workspace::ValidateClusters() {
-  FAULTLINE_RETURN_IF_ERROR(TestView(v1::VIEW_BEHAVIOR));
-  FAULTLINE_RETURN_IF_ERROR(TestView(v1::VIEW_TRAJECTORY));
-  std::vector<double> p_values;
+  ValidityInput validity;
+  validity.runs = runs_;
+  validity.discovery = &discovery_;
+  validity.failure_rows = failure_rows_;
+  validity.behavior = &behavior_;
+  validity.trajectory = &trajectory_;
+  validity.embedder = output_.embedder.get();
+  validity.contrast = &contrast_;
+  validity.names = &input_.window->names();
+  validity.config = &input_.config;
+  validity.previous = input_.previous;
+  validity.tick = input_.tick;
+  validity.watermark = input_.watermark;
+  validity.threads = input_.threads;
+  std::vector<ValiditySubject> subjects;
   for (const Candidate& candidate : candidates_) {
-    p_values.push_back(candidate.enrichment.p_value());
+    ValiditySubject& subject = subjects.emplace_back();
+    subject.cluster_id = candidate.identity.id;
+    subject.views = candidate.mode.views;
+    subject.members = candidate.members;
+    for (const int32_t failure : candidate.mode.group.boundary) {
+      subject.boundary.push_back(failure_rows_[failure]);
+    }
+    subject.stability = candidate.mode.group.stability;
   }
-  const std::vector<double> adjusted = stats::AdjustBenjaminiHochberg(p_values);
+  FAULTLINE_ASSIGN_OR_RETURN(ValidityOutput found,
+                             ValidateModes(validity, subjects));
+
+  output_.state.set_clusters_tested(found.clusters_tested);
+  output_.state.set_clusters_confirmed(found.clusters_confirmed);
+  output_.state.set_first_test_watermark(found.first_test_watermark);
+  for (const ViewFinding& view : found.views) ReportSlices(view);
   size_t stable = 0;
   for (size_t c = 0; c < candidates_.size(); ++c) {
     Candidate& candidate = candidates_[c];
-    candidate.enrichment.set_adjusted_p_value(adjusted[c]);
-    DecideStatus(&candidate);
-    *candidate.value.mutable_enrichment() = candidate.enrichment;
-    stable += candidate.value.status() == v1::Cluster::STATUS_STABLE ? 1 : 0;
+    ValidityFinding& finding = found.findings[c];
+    candidate.enrichment = finding.enrichment;
+    candidate.held_out_members = std::move(finding.held_out_members);
+    candidate.region = candidate.members;
+    candidate.region.insert(candidate.region.end(),
+                            finding.region_successes.begin(),
+                            finding.region_successes.end());
+    v1::Cluster& value = candidate.value;
+    value.set_status(finding.status);
+    value.set_status_reason(std::move(finding.reason));
+    *value.mutable_enrichment() = std::move(finding.enrichment);
+    *value.mutable_validity() = std::move(finding.validity);
+    stable += value.status() == v1::Cluster::STATUS_STABLE ? 1 : 0;
     for (const auto* rows : {&candidate.members, &candidate.held_out_members}) {
       for (const int32_t row : *rows) {
         failed_in_[runs_[row]->sequence] = candidate.identity.id;

@@ -8,12 +8,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "faultline/v1/behavior_service.grpc.pb.h"
+#include "faultline/v1/cluster_service.grpc.pb.h"
 #include "faultline/v1/ingest_service.grpc.pb.h"
 #include "faultline/v1/policy_service.grpc.pb.h"
 #include "gmock/gmock.h"
@@ -311,6 +313,63 @@ TEST_F(AppTest, ARestartKeepsEverything) {
   ASSERT_THAT(similar.neighbors(), SizeIs(1));
   EXPECT_EQ(similar.neighbors(0).trace_id(), "b");
   EXPECT_EQ(similar.neighbors(0).outcome(), v1::OUTCOME_FAIL);
+}
+
+TEST_F(AppTest, GetClusterShowsWhatItsStatusRestsOn) {
+  Start();
+  // Every third run loops over one tool and fails; one of eight others fails.
+  std::vector<v1::Trace> traces;
+  for (int i = 0; i < 900; ++i) {
+    const bool loops = i % 3 == 0;
+    v1::Trace trace =
+        MakeTrace(absl::StrCat("run-", i), i % 2 == 0 ? "pay" : "search",
+                  loops || i % 8 == 1 ? v1::OUTCOME_FAIL : v1::OUTCOME_PASS);
+    trace.mutable_system()->set_model(i % 5 < 2 ? "small" : "large");
+    for (int step = 0; loops && step < 5; ++step) {
+      v1::Step& tool = *trace.add_steps();
+      tool.set_kind(v1::Step::KIND_TOOL);
+      tool.set_name("retry");
+      tool.set_status(v1::Step::STATUS_ERROR);
+      tool.set_error_type("timeout");
+    }
+    traces.push_back(std::move(trace));
+  }
+  EXPECT_EQ(Ingest(traces).rejections_size(), 0);
+  ASSERT_GE(TriggerTick().stable_clusters(), 1);
+
+  const auto clusters = v1::ClusterService::NewStub(channel_);
+  v1::ListClustersRequest list;
+  list.set_parent("projects/p");
+  list.add_statuses(v1::Cluster::STATUS_STABLE);
+  v1::ListClustersResponse listed;
+  grpc::ClientContext list_call;
+  ASSERT_TRUE(clusters->ListClusters(&list_call, list, &listed).ok());
+  ASSERT_GE(listed.clusters_size(), 1);
+  v1::GetClusterRequest request;
+  request.set_name(listed.clusters(0).name());
+  v1::GetClusterResponse response;
+  grpc::ClientContext call;
+  ASSERT_TRUE(clusters->GetCluster(&call, request, &response).ok());
+  const v1::Cluster& cluster = response.cluster();
+  EXPECT_THAT(cluster.status_reason(),
+              testing::HasSubstr("held-out runs confirm it"));
+  const v1::Validity& validity = cluster.validity();
+  EXPECT_EQ(validity.evidence().confirmed_tick(), 1);
+  EXPECT_EQ(validity.evidence().batches(), 1);
+  EXPECT_EQ(validity.evidence().runs(), cluster.enrichment().held_out_runs());
+  EXPECT_GT(validity.evidence().log_e_value(), 3);
+  EXPECT_GT(validity.failure_information_bits(),
+            validity.model_information_bits());
+  ASSERT_GE(validity.slices_size(), 1);
+  bool model = false;
+  for (const v1::SliceCheck& slice : validity.slices()) {
+    if (slice.variable() != "system.model") continue;
+    model = true;
+    EXPECT_GE(slice.values_tested(), 2);
+    EXPECT_GE(slice.replication(), .6);
+    EXPECT_LT(slice.agreement(), .25);
+  }
+  EXPECT_TRUE(model);
 }
 
 TEST_F(AppTest, TicksRunByTheClockWhileThereIsNews) {

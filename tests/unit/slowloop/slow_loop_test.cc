@@ -1,5 +1,6 @@
 #include "lib/slowloop/slow_loop.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -154,6 +155,49 @@ TEST(SlowLoopTest, PlantedModeIsFoundConfirmedAndKeepsItsIdentity) {
   fixture.Append(1500, 2000);
   ASSERT_OK(fixture.loop().RunOnce());
   EXPECT_THAT(stable(), ::testing::IsSupersetOf(before));
+}
+
+TEST(SlowLoopTest, HeldOutRunsTestAClusterOnceOverItsTicks) {
+  store::MemoryStore store;
+  Fixture fixture(&store);
+  fixture.Append(0, 1200);
+  ASSERT_OK(fixture.loop().RunOnce());
+  const auto stable = [&] {
+    std::map<std::string, v1::Cluster> found;
+    for (const auto& cluster : fixture.loop().Snapshot()->state.clusters()) {
+      if (cluster.status() == v1::Cluster::STATUS_STABLE) {
+        found[cluster.cluster_id()] = cluster;
+      }
+    }
+    return found;
+  };
+  const auto first = stable();
+  ASSERT_THAT(first, Not(IsEmpty()));
+  const v1::TickState state = fixture.loop().Snapshot()->state;
+  EXPECT_GE(state.clusters_tested(), first.size());
+  EXPECT_GE(state.clusters_confirmed(), first.size());
+  EXPECT_EQ(state.first_test_watermark(), 1200);
+  EXPECT_THAT(state.tick().clustering(0).slice_agreements(), Not(IsEmpty()));
+
+  fixture.clock().Advance(absl::Minutes(1));
+  ASSERT_OK(fixture.loop().RunOnce());
+  const auto same = stable();
+  for (const auto& [id, cluster] : first) {
+    ASSERT_TRUE(same.contains(id));
+    EXPECT_EQ(same.at(id).validity().evidence().SerializeAsString(),
+              cluster.validity().evidence().SerializeAsString());
+  }
+
+  fixture.clock().Advance(absl::Minutes(1));
+  fixture.Append(1200, 2400);
+  ASSERT_OK(fixture.loop().RunOnce());
+  for (const auto& [id, cluster] : stable()) {
+    if (!first.contains(id)) continue;
+    const v1::SequentialEvidence& evidence = cluster.validity().evidence();
+    EXPECT_EQ(evidence.batches(), 2);
+    EXPECT_EQ(evidence.confirmed_tick(), 1);
+    EXPECT_EQ(evidence.runs(), cluster.enrichment().held_out_runs());
+  }
 }
 
 TEST(SlowLoopTest, ApprovedInterventionReachesThePolicy) {
