@@ -1,5 +1,6 @@
 #include "client/cli/case_file.h"
 
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,7 @@ namespace faultline::cli {
 namespace {
 
 constexpr int kMaxEvidence = 8;  // rows of one kind
+constexpr size_t kMaxSlices = 12;
 constexpr double kLeastContribution = 0.01;
 
 void Heading(Session* session, absl::string_view text) {
@@ -58,6 +60,84 @@ void PrintEnrichment(Session* session, const v1::Enrichment& enrichment) {
   Line(session, "p-value",
        absl::StrCat(PValue(enrichment.p_value()), ", adjusted ",
                     PValue(enrichment.adjusted_p_value())));
+}
+
+// Figures of the clustering itself, and what speaks against the cluster.
+void PrintValidity(Session* session, const v1::Cluster& cluster) {
+  const v1::Validity& validity = cluster.validity();
+  Heading(session, "Is it more than a shape in the data?");
+  const v1::SequentialEvidence& evidence = validity.evidence();
+  Line(session, "over its life",
+       evidence.batches() == 0
+           ? "no batch of held-out runs yet"
+           : absl::StrCat(evidence.assigned(), " held-out runs in ",
+                          evidence.batches(), " batches, ",
+                          evidence.assigned_failed(), " failed, ",
+                          absl::StrFormat("%.1f", evidence.expected_failed()),
+                          " expected; ln e ", Number(evidence.log_e_value()),
+                          ", needs ", Number(-std::log(evidence.level()))));
+  Line(session, "confirmed",
+       evidence.confirmed_tick() == 0
+           ? "not yet"
+           : absl::StrCat("in tick ", evidence.confirmed_tick()));
+  const auto line_if = [session](const char* key, bool known, double value,
+                                 absl::string_view meaning) {
+    Line(session, key,
+         known ? absl::StrCat(Number(value), meaning) : std::string("-"));
+  };
+  line_if("stability", cluster.has_stability(), cluster.stability(),
+          ", as subsamples find it again (0.6 is asked for)");
+  line_if("prediction", validity.has_prediction_strength(),
+          validity.prediction_strength(),
+          " of its held-out pairs stay together (0.8 is good)");
+  line_if("shuffled", validity.has_shuffle_null(),
+          validity.shuffle_null().tie_weight(),
+          absl::StrCat(" of tie weight; shuffled channels reach ",
+                       Number(validity.shuffle_null().null_tie_weight()),
+                       ", p ", PValue(validity.shuffle_null().p_value())));
+  line_if("residual", validity.has_residual_agreement(),
+          validity.residual_agreement(),
+          " is left of it without what its slice has in common");
+  Line(session, "about",
+       absl::StrCat(Number(validity.failure_information_bits()),
+                    " bits of the failure, ",
+                    Number(validity.model_information_bits()),
+                    " bits of which model ran"));
+  Line(session, "slices",
+       validity.slice_bound().empty()
+           ? (validity.transferable() ? "holds across them"
+                                      : "does not hold across them")
+           : absl::StrCat("bound to ",
+                          absl::StrJoin(validity.slice_bound(), ", ")));
+  Table slices({{"  VARIABLE"},
+                {"MOST HAVE", Column::Fit::kCut},
+                {"SHARE", Column::Fit::kNumber},
+                {"OF ALL", Column::Fit::kNumber},
+                {"AGREEMENT", Column::Fit::kNumber},
+                {"BITS", Column::Fit::kNumber},
+                {"LEFT OUT", Column::Fit::kNumber},
+                {"WITHIN", Column::Fit::kNumber},
+                {"I2", Column::Fit::kNumber}});
+  for (const v1::SliceCheck& slice : validity.slices()) {
+    if (slices.rows() == kMaxSlices) break;
+    slices.AddRow(
+        {absl::StrCat("  ", slice.variable()),
+         OneLine(slice.largest_value(), 40), Percent(slice.largest_share()),
+         Percent(slice.expected_share()), Number(slice.agreement()),
+         Number(slice.information_bits()),
+         slice.has_transfer() ? Number(slice.transfer()) : "-",
+         slice.has_replication() ? absl::StrCat(Percent(slice.replication()),
+                                                " of ", slice.values_tested())
+                                 : "-",
+         slice.has_replication() ? Number(slice.i_squared()) : "-"});
+  }
+  session->PrintTable(slices, "  no slices to compare");
+
+  Heading(session, "What speaks against it");
+  for (const std::string& concern : validity.concerns()) {
+    session->out() << "  - " << OneLine(concern, 1000) << "\n";
+  }
+  if (validity.concerns().empty()) session->out() << "  nothing found\n";
 }
 
 void PrintDiagnosis(Session* session, const v1::Diagnosis& diagnosis) {
@@ -168,6 +248,7 @@ void PrintCaseFile(Session* session, const v1::Cluster& cluster,
   Line(session, "scope", ScopeText(cluster.scope()));
   if (cluster.has_diagnosis()) PrintDiagnosis(session, cluster.diagnosis());
   PrintEnrichment(session, cluster.enrichment());
+  if (cluster.has_validity()) PrintValidity(session, cluster);
   if (cluster.has_diagnosis()) PrintEvidence(session, cluster.diagnosis());
 
   Heading(session, "Runs to read first");

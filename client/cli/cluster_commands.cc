@@ -36,6 +36,7 @@ absl::Status ListClusters(Session* session, const ClustersOptions& options) {
                {"SIZE", Column::Fit::kNumber},
                {"SHARE", Column::Fit::kNumber},
                {"ODDS RATIO"},
+               {"STABLE", Column::Fit::kNumber},
                {"FAILURE MODE"},
                {"CONF.", Column::Fit::kNumber},
                {"TITLE", Column::Fit::kCut}});
@@ -50,6 +51,7 @@ absl::Status ListClusters(Session* session, const ClustersOptions& options) {
                                                  enrichment.odds_ratio_lower(),
                                                  enrichment.odds_ratio_upper())
                                   : "-",
+         cluster.has_stability() ? Number(cluster.stability()) : "-",
          EnumWord(cluster.diagnosis().failure_mode()),
          cluster.has_diagnosis() ? Number(cluster.diagnosis().confidence())
                                  : "-",

@@ -212,6 +212,30 @@ TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
             odds_ratio_upper: 12.9
             strata: 3
           }
+          stability: 0.71
+          validity {
+            evidence {
+              batches: 2
+              assigned: 31
+              assigned_failed: 24
+              expected_failed: 9.5
+              log_e_value: 8.25
+              level: 0.05
+              confirmed_tick: 4
+            }
+            prediction_strength: 0.66
+            failure_information_bits: 0.125
+            model_information_bits: 0.0625
+            slice_bound: "system.model = small"
+            slices {
+              variable: "system.model"
+              largest_value: "small"
+              largest_share: 0.9
+              replication: 0.5
+              values_tested: 4
+            }
+            concerns: "keeps only 0.66 of its pairs together"
+          }
           diagnosis {
             failure_mode: FAILURE_MODE_TOOL_MISUSE
             confidence: 0.8
@@ -241,6 +265,13 @@ TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
             HasSubstr("20 of 100 held-out runs"),
             HasSubstr("15 of them failed, 6.4 were to be expected"),
             HasSubstr("5.2 (2.1 to 12.9)"), HasSubstr("system.model = small"),
+            HasSubstr("31 held-out runs in 2 batches, 24 failed, 9.5 expected"),
+            HasSubstr("ln e 8.25, needs 3"), HasSubstr("in tick 4"),
+            HasSubstr("0.71, as subsamples"), HasSubstr("0.66 of its held-out"),
+            HasSubstr("0.125 bits of the failure, 0.0625 bits of which model"),
+            HasSubstr("bound to system.model = small"),
+            HasSubstr("50.0 % of 4"),
+            HasSubstr("- keeps only 0.66 of its pairs together"),
             HasSubstr("t7"), HasSubstr("t8"), HasSubstr("mine"),
             Not(HasSubstr("foreign")), Not(HasSubstr("\033"))));
 }
