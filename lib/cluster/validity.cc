@@ -47,11 +47,15 @@ constexpr double kDiesBelow = 0.2;
 constexpr double kHeterogeneousP = 0.01;
 constexpr double kHeterogeneous = 0.75;
 
-std::vector<int32_t> FindCommunities(const Graph& graph, uint64_t seed) {
+std::vector<int32_t> FindCommunities(const Graph& graph, uint64_t seed,
+                                     double resolution) {
   LeidenOptions options;
   options.seed = seed;
-  options.resolution =
-      graph.size() < kFineBelow ? kFineResolution : kResolution;
+  options.resolution = resolution;
+  if (resolution == 0) {
+    options.resolution =
+        graph.size() < kFineBelow ? kFineResolution : kResolution;
+  }
   return Leiden(graph, options);
 }
 
@@ -230,11 +234,11 @@ Graph Rediscovery::KeptGraph(const std::vector<int64_t>& copies,
   return BuildSnnGraph(knn, 1);
 }
 
-std::vector<int32_t> Rediscovery::Communities(
-    const std::vector<bool>& kept) const {
+std::vector<int32_t> Rediscovery::Communities(const std::vector<bool>& kept,
+                                              double resolution) const {
   std::vector<int32_t> points;
   const Graph graph = KeptGraph(CountCopies(kept), &points);
-  const std::vector<int32_t> found = FindCommunities(graph, seed_);
+  const std::vector<int32_t> found = FindCommunities(graph, seed_, resolution);
   std::vector<int32_t> of_point(mode_of_point_.size(), -1);
   for (size_t i = 0; i < points.size(); ++i) of_point[points[i]] = found[i];
   std::vector<int32_t> community;
@@ -279,7 +283,7 @@ double Rediscovery::HeaviestCommunity() const {
   const std::vector<int64_t> copies = CountCopies({});
   std::vector<int32_t> points;
   const Graph graph = KeptGraph(copies, &points);
-  const std::vector<int32_t> found = FindCommunities(graph, seed_);
+  const std::vector<int32_t> found = FindCommunities(graph, seed_, 0);
   if (found.empty()) return 0;
   const std::vector<double> ties = MeanTies(
       graph, found, copies, 1 + *std::max_element(found.begin(), found.end()));

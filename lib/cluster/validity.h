@@ -36,8 +36,10 @@ class Rediscovery {
                                             uint64_t seed, int threads);
 
   // Community of each row of the sample; -1 where it was not kept, or has no
-  // vector. `kept`: n, or empty: all.
-  std::vector<int32_t> Communities(const std::vector<bool>& kept) const;
+  // vector. `kept`: n, or empty: all. `resolution`: of Leiden; 0: as in
+  // ClusterOptions.
+  std::vector<int32_t> Communities(const std::vector<bool>& kept,
+                                   double resolution = 0) const;
 
   // Of each mode: Jaccard similarity of its rows that were kept to the
   // communities that are mostly its own (MeasureStability), in [0, 1]; -1 where

@@ -38,6 +38,9 @@ constexpr double kSliceBoundShare = 0.8;
 // Agreement with a variable from which it is taken out (METHODS 1.4).
 constexpr double kTooMuchAgreement = 0.25;
 constexpr int kShuffles = 20;
+// Of the communities of held-out failures: without a consensus, finer ones part
+// what is one mode.
+constexpr double kCoarseResolution = 0.25;
 constexpr char kModel[] = "system.model";
 
 std::vector<int32_t> DrawRows(std::vector<int32_t> rows, size_t most,
@@ -785,8 +788,8 @@ absl::Status Validation::PredictHeldOut(const Assignment& assignment) {
       cluster::Rediscovery::Create(
           {vectors.dimension, vectors.values, assigned, modes}, SeedOf(view),
           input_.threads));
-  const std::vector<double> strength =
-      cluster::PredictionStrengths(assigned, own.Communities({}), modes);
+  const std::vector<double> strength = cluster::PredictionStrengths(
+      assigned, own.Communities({}, kCoarseResolution), modes);
   for (size_t c = 0; c < subjects_.size(); ++c) {
     if (!Primary(c, view) || strength[c] < 0) continue;
     output_.findings[c].validity.set_prediction_strength(strength[c]);
