@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
+#include "server/cluster_review.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
 #include "server/resource_name.h"
@@ -17,29 +18,29 @@ namespace {
 
 using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
-using slowloop::TickSnapshot;
 
 constexpr size_t kDefaultClusters = 50;
 constexpr size_t kDefaultMembers = 20;
 
-// The cluster that lives on under `id`, or null.
-const v1::Cluster* FindCluster(const TickSnapshot& snapshot, std::string id) {
-  const auto& aliases = snapshot.state.aliases();
-  for (size_t i = 0; i < aliases.size(); ++i) {
-    const auto alias = aliases.find(id);
-    if (alias == aliases.end()) break;
-    id = alias->second;
-  }
-  for (const v1::Cluster& cluster : snapshot.state.clusters()) {
-    if (cluster.cluster_id() == id) return &cluster;
-  }
-  return nullptr;
+constexpr size_t kDefaultEvents = 100;
+// Ticks that one page of the lineage looks through: a rare kind of event would
+// otherwise take a scan of all of them.
+constexpr int kMaxLineageTicks = 1000;
+constexpr int kLineageTicksAtOnce = 50;
+// Events of a tick that a page token can tell apart.
+constexpr uint64_t kMaxEventsOfTick = 1 << 20;
+
+bool Names(const v1::LineageEvent& event, absl::string_view cluster) {
+  const auto holds = [cluster](const auto& ids) {
+    return std::find(ids.begin(), ids.end(), cluster) != ids.end();
+  };
+  return event.cluster_id() == cluster || holds(event.parents()) ||
+         holds(event.children()) || holds(event.aliases());
 }
 
 class ClusterService final : public v1::ClusterService::CallbackService {
  public:
-  ClusterService(Projects* projects, const trace::TraceLog* log,
-                 WorkerPool* pool)
+  ClusterService(Projects* projects, trace::TraceLog* log, WorkerPool* pool)
       : projects_(projects), log_(log), pool_(pool) {}
 
   ServerUnaryReactor* ListClusters(
@@ -60,6 +61,24 @@ class ClusterService final : public v1::ClusterService::CallbackService {
     return FinishOn<v1::ListMembersRequest, v1::ListMembersResponse>(
         pool_, context, request, response,
         [this](const v1::ListMembersRequest& asked) { return Members(asked); });
+  }
+
+  ServerUnaryReactor* ListLineage(CallbackServerContext* context,
+                                  const v1::ListLineageRequest* request,
+                                  v1::ListLineageResponse* response) override {
+    return FinishOn<v1::ListLineageRequest, v1::ListLineageResponse>(
+        pool_, context, request, response,
+        [this](const v1::ListLineageRequest& asked) { return Lineage(asked); });
+  }
+
+  ServerUnaryReactor* ReviewCluster(
+      CallbackServerContext* context, const v1::ReviewClusterRequest* request,
+      v1::ReviewClusterResponse* response) override {
+    return FinishOn<v1::ReviewClusterRequest, v1::ReviewClusterResponse>(
+        pool_, context, request, response,
+        [this](const v1::ReviewClusterRequest& asked) {
+          return Review(asked);
+        });
   }
 
  private:
@@ -106,7 +125,7 @@ class ClusterService final : public v1::ClusterService::CallbackService {
         ParseResourceName("name", request.name(), "clusters"));
     FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
                                projects_->Snapshot(name.project));
-    const v1::Cluster* cluster = FindCluster(*snapshot, name.id);
+    const v1::Cluster* cluster = FindCluster(snapshot->state, name.id);
     if (cluster == nullptr) return NotFoundError("name", request.name());
     v1::GetClusterResponse response;
     *response.mutable_cluster() = *cluster;
@@ -124,7 +143,7 @@ class ClusterService final : public v1::ClusterService::CallbackService {
                                    request.page_token()));
     FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
                                projects_->Snapshot(name.project));
-    const v1::Cluster* cluster = FindCluster(*snapshot, name.id);
+    const v1::Cluster* cluster = FindCluster(snapshot->state, name.id);
     if (cluster == nullptr) return NotFoundError("parent", request.parent());
 
     // (strength, sequence), strongest first.
@@ -152,15 +171,103 @@ class ClusterService final : public v1::ClusterService::CallbackService {
     return response;
   }
 
+  absl::StatusOr<v1::ListLineageResponse> Lineage(
+      const v1::ListLineageRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    std::string cluster;
+    if (!request.cluster().empty()) {
+      FAULTLINE_ASSIGN_OR_RETURN(
+          const ResourceName name,
+          ParseResourceName("cluster", request.cluster(), "clusters"));
+      if (name.project != project) {
+        return NotFoundError("cluster", request.cluster());
+      }
+      cluster = name.id;
+    }
+    std::string scope = absl::StrCat("lineage/", project, "/", cluster);
+    for (const int kind : request.kinds()) absl::StrAppend(&scope, "/", kind);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const Page page, ParsePage(scope, request.page_size(), kDefaultEvents,
+                                   request.page_token()));
+    FAULTLINE_ASSIGN_OR_RETURN(const slowloop::SlowLoop* loop,
+                               projects_->Open(project));
+    const auto wanted = [&](const v1::LineageEvent& event) {
+      const auto& kinds = request.kinds();
+      return (kinds.empty() || std::find(kinds.begin(), kinds.end(),
+                                         event.kind()) != kinds.end()) &&
+             (cluster.empty() || Names(event, cluster));
+    };
+    // The tick before which to go on, and the first event of the tick.
+    uint64_t before = page.position / kMaxEventsOfTick;
+    uint64_t first = page.position % kMaxEventsOfTick;
+    v1::ListLineageResponse response;
+    for (int read = 0; read < kMaxLineageTicks; read += kLineageTicksAtOnce) {
+      FAULTLINE_ASSIGN_OR_RETURN(const std::vector<v1::Tick> ticks,
+                                 loop->Ticks(before, kLineageTicksAtOnce));
+      for (const v1::Tick& tick : ticks) {
+        const auto events = static_cast<uint64_t>(tick.lineage_size());
+        for (uint64_t e = first; e < events; ++e) {
+          const v1::LineageEvent& event = tick.lineage(static_cast<int>(e));
+          if (!wanted(event)) continue;
+          if (response.events_size() == static_cast<int>(page.size)) {
+            response.set_next_page_token(
+                MakePageToken(scope, (tick.tick() + 1) * kMaxEventsOfTick + e));
+            return response;
+          }
+          *response.add_events() = event;
+        }
+        first = 0;
+        before = tick.tick();
+      }
+      if (ticks.size() < static_cast<size_t>(kLineageTicksAtOnce)) {
+        return response;
+      }
+    }
+    response.set_next_page_token(
+        MakePageToken(scope, before * kMaxEventsOfTick));
+    return response;
+  }
+
+  absl::StatusOr<v1::ReviewClusterResponse> Review(
+      const v1::ReviewClusterRequest& request) {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const ResourceName name,
+        ParseResourceName("name", request.name(), "clusters"));
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
+                               projects_->Snapshot(name.project));
+    const v1::Cluster* cluster = FindCluster(snapshot->state, name.id);
+    if (cluster == nullptr) return NotFoundError("name", request.name());
+    v1::ReviewClusterResponse response;
+    *response.mutable_cluster() = *cluster;
+    FAULTLINE_ASSIGN_OR_RETURN(const v1::ClusterReview* recorded,
+                               FindRecorded(request, snapshot->state));
+    if (recorded != nullptr) {
+      response.set_sequence(recorded->sequence());
+      return response;
+    }
+    std::vector<v1::LogRecord> records(1);
+    FAULTLINE_ASSIGN_OR_RETURN(
+        *records[0].mutable_cluster_review(),
+        MakeClusterReview(request, *cluster, snapshot->state, name.project,
+                          *log_));
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const auto appended,
+        log_->AppendAndWait(name.project, std::move(records)));
+    response.set_sequence(appended.front().sequence);
+    projects_->TriggerTick(name.project, nullptr);
+    return response;
+  }
+
   Projects* const projects_;
-  const trace::TraceLog* const log_;
+  trace::TraceLog* const log_;
   WorkerPool* const pool_;
 };
 
 }  // namespace
 
 std::unique_ptr<grpc::Service> MakeClusterService(Projects* projects,
-                                                  const trace::TraceLog* log,
+                                                  trace::TraceLog* log,
                                                   WorkerPool* pool) {
   return std::make_unique<ClusterService>(projects, log, pool);
 }

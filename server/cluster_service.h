@@ -18,9 +18,11 @@ namespace faultline::server {
 //
 // Every answer is of one snapshot: the last tick when the call came in. Pages
 // of one list may be of different ticks; a cluster may then show twice or not
-// at all. ListMembers runs on `pool`, because it reads runs from `log`.
+// at all. A review is checked against the snapshot, appended to `log`, and
+// answered when it is durable; the tick that it triggers applies it. What reads
+// or waits for the store runs on `pool`.
 std::unique_ptr<grpc::Service> MakeClusterService(Projects* projects,
-                                                  const trace::TraceLog* log,
+                                                  trace::TraceLog* log,
                                                   WorkerPool* pool);
 
 }  // namespace faultline::server

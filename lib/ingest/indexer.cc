@@ -737,6 +737,7 @@ void Indexer::Analyze(const v1::LogRecord& record,
       break;
     case v1::LogRecord::kAnnotation:
     case v1::LogRecord::kReview:
+    case v1::LogRecord::kClusterReview:
     case v1::LogRecord::kConfig:
     case v1::LogRecord::kTombstone:
     case v1::LogRecord::PAYLOAD_NOT_SET:

@@ -1,6 +1,7 @@
 #include "lib/slowloop/run_window.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace faultline::slowloop {
@@ -50,6 +51,7 @@ void RunWindow::Apply(const v1::LogRecord& record) {
       break;
     case v1::LogRecord::kAnnotation:
     case v1::LogRecord::kReview:
+    case v1::LogRecord::kClusterReview:
     case v1::LogRecord::kConfig:
     case v1::LogRecord::kTombstone:
     case v1::LogRecord::PAYLOAD_NOT_SET:
@@ -102,6 +104,7 @@ void RunWindow::ApplyOutcome(uint64_t sequence,
 
 void RunWindow::ApplyDeletion(const v1::Deletion& deletion) {
   for (const uint64_t sequence : deletion.sequences()) {
+    pinned_.erase(sequence);
     for (RunMap* runs : {&failures_, &successes_, &pending_}) {
       const auto run = runs->find(sequence);
       if (run == runs->end()) continue;
@@ -143,8 +146,24 @@ void RunWindow::EvictOldest(RunMap* runs, size_t capacity) {
       judgements_.erase(judgement);
     }
     places_.erase(trace_id);
-    runs->erase(runs->begin());
+    auto run = runs->extract(runs->begin());
+    if (pins_.contains(run.key())) pinned_.insert(std::move(run));
   }
+}
+
+void RunWindow::Pin(absl::flat_hash_set<uint64_t> sequences) {
+  pins_ = std::move(sequences);
+  for (auto run = pinned_.begin(); run != pinned_.end();) {
+    run = pins_.contains(run->first) ? std::next(run) : pinned_.erase(run);
+  }
+}
+
+const embedding::Run* RunWindow::Find(uint64_t sequence) const {
+  for (const RunMap* runs : {&failures_, &successes_, &pinned_}) {
+    const auto run = runs->find(sequence);
+    if (run != runs->end()) return run->second.known() ? &run->second : nullptr;
+  }
+  return nullptr;
 }
 
 std::vector<const embedding::Run*> RunWindow::KnownRuns() const {

@@ -9,15 +9,17 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "faultline/v1/record.pb.h"
 #include "lib/embedding/run.h"
 
 namespace faultline::slowloop {
 
 // The runs that a tick looks at: the latest failures, the latest successes and
-// the latest runs whose outcome is not known yet. A function of the records
-// applied, in log order, and of the capacities in force: applying a log in one
-// go or between ticks gives the same window. Not thread-safe.
+// the latest runs whose outcome is not known yet; and runs that are pinned,
+// which outlive the window. A function of the records applied, in log order,
+// of the capacities in force and of what is pinned: applying a log in one go or
+// between ticks gives the same window. Not thread-safe.
 class RunWindow {
  public:
   struct Capacity {
@@ -36,6 +38,15 @@ class RunWindow {
 
   // Takes effect at once: a smaller capacity evicts the oldest runs.
   void SetCapacity(const Capacity& capacity);
+
+  // Holds these runs (sequences) until they are deleted or not pinned any more,
+  // and lets others go that were. To be pinned, a run must be held, or not
+  // applied yet.
+  void Pin(absl::flat_hash_set<uint64_t> sequences);
+
+  // A run with known outcome that is in the window or pinned; null where there
+  // is none. Valid until the next Apply or Pin.
+  const embedding::Run* Find(uint64_t sequence) const;
 
   // Runs with known outcome, ascending by trace id, so that the order in which
   // runs arrived does not matter to the analysis. Valid until the next Apply.
@@ -60,6 +71,8 @@ class RunWindow {
   void EvictOldest(RunMap* runs, size_t capacity);
 
   Capacity capacity_;
+  absl::flat_hash_set<uint64_t> pins_;
+  RunMap pinned_;  // what has left the window
   RunMap failures_;
   RunMap successes_;
   RunMap pending_;

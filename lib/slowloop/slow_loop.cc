@@ -9,6 +9,7 @@
 #include "absl/synchronization/mutex.h"
 #include "lib/base/published.h"
 #include "lib/base/status_macros.h"
+#include "lib/slowloop/identity.h"
 #include "lib/slowloop/project_config.h"
 #include "lib/slowloop/run_window.h"
 #include "lib/slowloop/tick.h"
@@ -63,7 +64,9 @@ class SlowLoopImpl : public SlowLoop {
         dependencies_(dependencies),
         config_(config),
         window_(CapacityOf(config)),
-        snapshot_(std::move(snapshot)) {}
+        snapshot_(std::move(snapshot)) {
+    window_.Pin(ExemplarsOf(snapshot_.Get()->state));
+  }
 
   absl::StatusOr<v1::Tick> RunOnce() override {
     absl::MutexLock lock(&mutex_);
@@ -80,6 +83,11 @@ class SlowLoopImpl : public SlowLoop {
     for (const auto& [sequence, review] : reviews_) {
       if (sequence > previous->state.tick().watermark()) {
         input.reviews.push_back(review);
+      }
+    }
+    for (const v1::ClusterReview& review : cluster_reviews_) {
+      if (review.sequence() > previous->state.tick().watermark()) {
+        input.cluster_reviews.push_back(review);
       }
     }
     input.config = config_;
@@ -137,6 +145,9 @@ class SlowLoopImpl : public SlowLoop {
         [&](const v1::LogRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
           if (record.has_review()) {
             reviews_.emplace_back(record.sequence(), record.review());
+          } else if (record.has_cluster_review()) {
+            cluster_reviews_.push_back(record.cluster_review());
+            cluster_reviews_.back().set_sequence(record.sequence());
           } else if (record.has_config()) {
             // A recorded value is whole: the server's defaults are in it.
             auto config = ResolveConfig(record.config(), {});
@@ -178,8 +189,10 @@ class SlowLoopImpl : public SlowLoop {
     const bool new_epoch =
         output.state.corpus().epoch() != previous.state.corpus().epoch();
     const std::shared_ptr<const embedding::Embedder> embedder = output.embedder;
+    window_.Pin(ExemplarsOf(output.state));
     snapshot_.Publish(MakeSnapshot(std::move(output.state), embedder));
     reviews_.clear();
+    cluster_reviews_.clear();
     if (new_policy) {
       FAULTLINE_RETURN_IF_ERROR(
           dependencies_.board->Publish(project_, output.policy));
@@ -201,6 +214,7 @@ class SlowLoopImpl : public SlowLoop {
   // Reviews read and not yet applied by a stored tick, with their sequence.
   std::vector<std::pair<uint64_t, v1::InterventionReview>> reviews_
       ABSL_GUARDED_BY(mutex_);
+  std::vector<v1::ClusterReview> cluster_reviews_ ABSL_GUARDED_BY(mutex_);
 
   base::Published<TickSnapshot> snapshot_;
 };

@@ -13,13 +13,13 @@
 #include "lib/base/hash.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
-#include "lib/cluster/cluster_tracker.h"
 #include "lib/cluster/clusterer.h"
 #include "lib/cluster/mode.h"
 #include "lib/diagnose/diagnoser.h"
 #include "lib/evaluate/effects.h"
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
+#include "lib/slowloop/identity.h"
 #include "lib/slowloop/matrix.h"
 #include "lib/slowloop/validity_stage.h"
 #include "lib/space/parallel.h"
@@ -36,10 +36,6 @@ using ::google::protobuf::util::TimeUtil;
 constexpr size_t kMinCorpusRuns = 50;
 // Drift of token frequencies beyond which a new epoch is due (METHODS 1.2).
 constexpr double kMaxCorpusDrift = 0.15;
-// Least overlap of a cluster with its previous self (METHODS 2.4).
-constexpr double kMinIdentityOverlap = 0.3;
-// Ticks after which an unseen cluster retires (METHODS 2.4).
-constexpr uint64_t kDormantTicks = 5;
 // Traces that a proposal may read of each kind.
 constexpr size_t kSampleTraces = 200;
 // Failures at the edge of a cluster that are named.
@@ -55,7 +51,7 @@ struct Candidate {
   std::vector<int32_t> region;            // discovery side, any outcome
   std::vector<int32_t> held_out_members;  // failed, held-out side
   v1::Enrichment enrichment;
-  cluster::Identity identity;
+  std::string id;
   v1::Cluster value;
 };
 
@@ -84,18 +80,24 @@ class Workspace {
 
   absl::StatusOr<std::vector<v1::Trace>> ReadSample(
       const std::vector<int32_t>& rows) const;
-  void KeepDormantClusters();
 
   absl::StatusOr<cluster::Clustering> ClusterView(const Matrix& failures,
                                                   const Matrix& all,
                                                   int threads) const;
   void ReportClustering(v1::View view, const cluster::Clustering& clustering);
   void ReportSlices(const ViewFinding& view);
+  void AddCandidate(TrackedMode tracked);
   void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
   void EmbedInto(Map map, const embedding::ContrastWeights* contrast,
                  const std::vector<int32_t>& rows, Matrix* out) const;
+  // Name of the cluster that lives on under a name.
+  std::string LivingCluster(const std::string& name) const {
+    const size_t id = name.rfind('/') + 1;
+    return absl::StrCat(name.substr(0, id),
+                        identities_.decisions->Root(name.substr(id)));
+  }
   std::string ClusterName(absl::string_view id) const {
     return absl::StrCat("projects/", input_.project, "/clusters/", id);
   }
@@ -115,7 +117,9 @@ class Workspace {
   Matrix trajectory_;                    // n x d
   Matrix failure_vectors_;               // failure_rows_ x d, E_f
   embedding::ContrastWeights contrast_;  // of E_f
-  std::vector<Candidate> candidates_;    // largest first
+  std::vector<cluster::Mode> modes_;     // as found, until they are tracked
+  Identities identities_;
+  std::vector<Candidate> candidates_;  // largest first
   // Id of the cluster that each failed run belongs or is assigned to.
   absl::flat_hash_map<uint64_t, std::string> failed_in_;
 };
@@ -315,18 +319,12 @@ absl::StatusOr<std::string> Workspace::ClusterFailures() {
                              std::move(trajectory_found));
   ReportClustering(v1::VIEW_BEHAVIOR, behavior);
   ReportClustering(v1::VIEW_TRAJECTORY, trajectory);
-  for (cluster::Mode& mode : cluster::MergeViews(behavior, trajectory)) {
-    Candidate& candidate = candidates_.emplace_back();
-    candidate.mode = std::move(mode);
-    for (const int32_t member : candidate.mode.members) {
-      candidate.members.push_back(failure_rows_[member]);
-    }
-  }
+  modes_ = cluster::MergeViews(behavior, trajectory);
   return absl::StrFormat(
       "%d failures: %d groups in the behaviour view, %d in the trajectory "
       "view, %d modes",
       failure_rows_.size(), behavior.groups.size(), trajectory.groups.size(),
-      candidates_.size());
+      modes_.size());
 }
 
 void Workspace::DescribeCluster(const cluster::Mode& mode,
@@ -356,71 +354,76 @@ void Workspace::DescribeCluster(const cluster::Mode& mode,
 }
 
 absl::StatusOr<std::string> Workspace::TrackIdentity() {
-  std::vector<cluster::KnownCluster> known;
-  for (const v1::ClusterMembers& members : input_.previous->members()) {
-    known.push_back({members.cluster_id(),
-                     {members.sequences().begin(), members.sequences().end()}});
+  IdentityInput identity;
+  identity.project = input_.project;
+  identity.tick = input_.tick;
+  identity.now = input_.now;
+  identity.seed = input_.config.seed();
+  identity.threads = input_.threads;
+  identity.previous = input_.previous;
+  identity.reviews = input_.cluster_reviews;
+  identity.window = input_.window;
+  identity.embedder = output_.embedder.get();
+  identity.runs = runs_;
+  identity.behavior = behavior_.values;
+  identity.trajectory = trajectory_.values;
+  identity.failure_rows = failure_rows_;
+  identity.failures = {output_.embedder->dimension(), failure_vectors_.values,
+                       trajectory_.values, failure_rows_};
+  FAULTLINE_ASSIGN_OR_RETURN(identities_,
+                             IdentifyClusters(identity, std::move(modes_)));
+  for (TrackedMode& tracked : identities_.modes) {
+    AddCandidate(std::move(tracked));
   }
-  std::vector<std::vector<uint64_t>> groups;
-  for (const Candidate& candidate : candidates_) {
-    std::vector<uint64_t>& sequences = groups.emplace_back();
-    for (const int32_t row : candidate.members) {
-      sequences.push_back(runs_[row]->sequence);
-    }
-    std::sort(sequences.begin(), sequences.end());
+  v1::TickState& state = output_.state;
+  identities_.decisions->StoreTo(&state);
+  state.mutable_exemplars()->Add(identities_.exemplars.begin(),
+                                 identities_.exemplars.end());
+  std::map<v1::LineageEvent::Kind, int> kinds;
+  for (v1::LineageEvent& event : identities_.events) {
+    ++kinds[event.kind()];
+    *state.mutable_tick()->add_lineage() = std::move(event);
   }
-  // Runs that both windows could have held: in today's window, and before the
-  // previous watermark.
-  uint64_t first_shared = UINT64_MAX;
-  for (const int32_t row : failure_rows_) {
-    first_shared = std::min(first_shared, runs_[row]->sequence);
+  std::string summary = "clusters:";
+  for (const auto& [kind, count] : kinds) {
+    absl::StrAppend(&summary, " ", v1::LineageEvent::Kind_Name(kind), " ",
+                    count);
   }
-  const std::vector<cluster::Identity> identities = cluster::TrackIdentity(
-      known, groups, first_shared, input_.previous->tick().watermark(),
-      kMinIdentityOverlap, input_.now,
-      base::Mix64(input_.config.seed()) ^ input_.tick);
+  return summary;
+}
 
-  absl::flat_hash_map<std::string, const v1::Cluster*> previous;
-  for (const v1::Cluster& old : input_.previous->clusters()) {
-    previous[old.cluster_id()] = &old;
+void Workspace::AddCandidate(TrackedMode tracked) {
+  Candidate& candidate = candidates_.emplace_back();
+  candidate.mode = std::move(tracked.mode);
+  candidate.id = std::move(tracked.id);
+  for (const int32_t member : candidate.mode.members) {
+    candidate.members.push_back(failure_rows_[member]);
   }
-  size_t born = 0;
-  for (size_t c = 0; c < candidates_.size(); ++c) {
-    Candidate& candidate = candidates_[c];
-    candidate.identity = identities[c];
-    v1::Cluster& value = candidate.value;
-    value.set_cluster_id(candidate.identity.id);
-    value.set_name(ClusterName(candidate.identity.id));
-    value.set_overlap(candidate.identity.overlap);
-    value.set_birth_tick(input_.tick);
-    value.set_ticks_seen(1);
-    if (const auto old = previous.find(candidate.identity.id);
-        old != previous.end()) {
-      value.set_birth_tick(old->second->birth_tick());
-      value.set_ticks_seen(old->second->ticks_seen() + 1);
-    } else {
-      ++born;
-    }
-    value.set_last_seen_tick(input_.tick);
-
-    const cluster::Mode& mode = candidate.mode;
-    value.mutable_views()->Assign(mode.views.begin(), mode.views.end());
-    value.set_size(candidate.members.size());
-    value.set_failure_share(static_cast<double>(candidate.members.size()) /
-                            std::max<size_t>(1, failure_rows_.size()));
-    DescribeCluster(mode, &value);
-    const auto [first, last] = std::minmax_element(
-        candidate.members.begin(), candidate.members.end(),
-        [this](int32_t a, int32_t b) {
-          return runs_[a]->start_time < runs_[b]->start_time;
-        });
-    *value.mutable_first_run_time() = TimeUtil::NanosecondsToTimestamp(
-        absl::ToUnixNanos(runs_[*first]->start_time));
-    *value.mutable_last_run_time() = TimeUtil::NanosecondsToTimestamp(
-        absl::ToUnixNanos(runs_[*last]->start_time));
+  v1::Cluster& value = candidate.value;
+  value.set_cluster_id(candidate.id);
+  value.set_name(ClusterName(candidate.id));
+  value.set_overlap(tracked.overlap.o);
+  value.set_birth_tick(tracked.birth_tick);
+  value.set_ticks_seen(tracked.ticks_seen);
+  value.set_last_seen_tick(input_.tick);
+  for (std::string& parent : tracked.parents) {
+    value.add_parents(std::move(parent));
   }
-  return absl::StrFormat("%d survive, %d born", candidates_.size() - born,
-                         born);
+  const cluster::Mode& mode = candidate.mode;
+  value.mutable_views()->Assign(mode.views.begin(), mode.views.end());
+  value.set_size(candidate.members.size());
+  value.set_failure_share(static_cast<double>(candidate.members.size()) /
+                          std::max<size_t>(1, failure_rows_.size()));
+  DescribeCluster(mode, &value);
+  const auto [first, last] =
+      std::minmax_element(candidate.members.begin(), candidate.members.end(),
+                          [this](int32_t a, int32_t b) {
+                            return runs_[a]->start_time < runs_[b]->start_time;
+                          });
+  *value.mutable_first_run_time() = TimeUtil::NanosecondsToTimestamp(
+      absl::ToUnixNanos(runs_[*first]->start_time));
+  *value.mutable_last_run_time() = TimeUtil::NanosecondsToTimestamp(
+      absl::ToUnixNanos(runs_[*last]->start_time));
 }
 
 absl::StatusOr<std::string> Workspace::ValidateClusters() {
@@ -441,7 +444,7 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
   std::vector<ValiditySubject> subjects;
   for (const Candidate& candidate : candidates_) {
     ValiditySubject& subject = subjects.emplace_back();
-    subject.cluster_id = candidate.identity.id;
+    subject.cluster_id = candidate.id;
     subject.views = candidate.mode.views;
     subject.members = candidate.members;
     for (const int32_t failure : candidate.mode.group.boundary) {
@@ -474,39 +477,11 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
     stable += value.status() == v1::Cluster::STATUS_STABLE ? 1 : 0;
     for (const auto* rows : {&candidate.members, &candidate.held_out_members}) {
       for (const int32_t row : *rows) {
-        failed_in_[runs_[row]->sequence] = candidate.identity.id;
+        failed_in_[runs_[row]->sequence] = candidate.id;
       }
     }
   }
   return absl::StrFormat("%d of %d modes may act", stable, candidates_.size());
-}
-
-// Clusters of earlier ticks that were not found now: kept for a while with
-// their members, so that they get their identity back when they return.
-void Workspace::KeepDormantClusters() {
-  std::set<std::string> found;
-  for (const Candidate& candidate : candidates_) {
-    found.insert(candidate.identity.id);
-  }
-  std::set<std::string> dormant;
-  for (const v1::Cluster& old : input_.previous->clusters()) {
-    if (found.count(old.cluster_id()) > 0) continue;
-    v1::Cluster& kept = *output_.state.add_clusters();
-    kept = old;
-    const uint64_t unseen = input_.tick - old.last_seen_tick();
-    if (unseen <= kDormantTicks) {
-      dormant.insert(old.cluster_id());
-    } else if (old.status() != v1::Cluster::STATUS_RETIRED) {
-      kept.set_status(v1::Cluster::STATUS_RETIRED);
-      kept.set_status_reason(
-          absl::StrCat("not found since tick ", old.last_seen_tick()));
-    }
-  }
-  for (const v1::ClusterMembers& old : input_.previous->members()) {
-    if (dormant.count(old.cluster_id()) > 0) {
-      *output_.state.add_members() = old;
-    }
-  }
 }
 
 void Workspace::StoreMembers(const Candidate& candidate,
@@ -534,7 +509,7 @@ void Workspace::StoreMembers(const Candidate& candidate,
   std::sort(
       members.begin(), members.end(),
       [](const Member& a, const Member& b) { return a.sequence < b.sequence; });
-  stored->set_cluster_id(candidate.identity.id);
+  stored->set_cluster_id(candidate.id);
   for (const Member& member : members) {
     stored->add_sequences(member.sequence);
     stored->add_strengths(member.strength);
@@ -565,7 +540,13 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
   std::vector<v1::Diagnosis> diagnoses =
       diagnose::Diagnose(diagnosis, subjects);
 
-  KeepDormantClusters();
+  for (v1::Cluster& unseen : identities_.unseen) {
+    ShowDecisions(*identities_.decisions, &unseen);
+    *output_.state.add_clusters() = std::move(unseen);
+  }
+  for (v1::ClusterMembers& members : identities_.unseen_members) {
+    *output_.state.add_members() = std::move(members);
+  }
   std::map<v1::FailureMode, int> readings;
   for (size_t c = 0; c < candidates_.size(); ++c) {
     Candidate& candidate = candidates_[c];
@@ -573,6 +554,7 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
     *value.mutable_diagnosis() = std::move(diagnoses[c]);
     *value.mutable_scope() = value.diagnosis().scope();
     value.set_title(value.diagnosis().summary());
+    ShowDecisions(*identities_.decisions, &value);
     ++readings[value.diagnosis().failure_mode()];
     value.set_etag(absl::StrFormat(
         "%016x", base::Hash64(value.SerializeAsString(), input_.tick)));
@@ -599,7 +581,7 @@ absl::StatusOr<std::string> Workspace::MeasureEffects() {
   for (const Run* run : input_.window->PendingRuns()) runs.push_back(run);
   absl::flat_hash_map<std::string, std::string> cluster_of;
   for (const v1::Intervention& old : input_.previous->interventions()) {
-    cluster_of[old.intervention_id()] = old.cluster();
+    cluster_of[old.intervention_id()] = LivingCluster(old.cluster());
   }
   const auto in_mode = [&](const Run& run, const std::string& intervention) {
     const auto cluster = cluster_of.find(intervention);
@@ -612,6 +594,7 @@ absl::StatusOr<std::string> Workspace::MeasureEffects() {
   for (const v1::Intervention& old : input_.previous->interventions()) {
     v1::Intervention& intervention = *output_.state.add_interventions();
     intervention = old;
+    intervention.set_cluster(cluster_of.at(old.intervention_id()));
     if (const auto effect = effects.find(old.intervention_id());
         effect != effects.end()) {
       *intervention.mutable_effect() = effect->second;

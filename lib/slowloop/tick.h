@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "faultline/v1/config.pb.h"
 #include "faultline/v1/intervention.pb.h"
+#include "faultline/v1/lineage.pb.h"
 #include "faultline/v1/policy.pb.h"
 #include "faultline/v1/tick.pb.h"
 #include "faultline/v1/trace.pb.h"
@@ -27,9 +28,11 @@ struct TickInput {
   uint64_t tick = 0;
   absl::Time now;  // the tick's start time
   uint64_t watermark = 0;
-  const RunWindow* window = nullptr;            // the log up to watermark
-  std::vector<v1::InterventionReview> reviews;  // since the previous tick
-  v1::ProjectConfig config;                     // filled in
+  const RunWindow* window = nullptr;  // the log up to watermark
+  // Decisions since the previous tick, in the order of the log.
+  std::vector<v1::InterventionReview> reviews;
+  std::vector<v1::ClusterReview> cluster_reviews;  // with their sequences
+  v1::ProjectConfig config;                        // filled in
   const v1::TickState* previous = nullptr;
   const v1::Policy* previous_policy = nullptr;
   embedding::Embedder::Options embedder;

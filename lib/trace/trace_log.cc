@@ -78,6 +78,7 @@ absl::string_view TraceIdOf(const v1::LogRecord& record) {
     case v1::LogRecord::kAnnotation:
       return record.annotation().trace_id();
     case v1::LogRecord::kReview:
+    case v1::LogRecord::kClusterReview:
     case v1::LogRecord::kConfig:
     case v1::LogRecord::kDeletion:
     case v1::LogRecord::kTombstone:
@@ -181,6 +182,7 @@ absl::StatusOr<Entry> MakeEntry(absl::string_view project,
       record.config().SerializeToString(&entry.config);
       break;
     case v1::LogRecord::kReview:
+    case v1::LogRecord::kClusterReview:
       break;
     case v1::LogRecord::kDeletion:
     case v1::LogRecord::kTombstone:

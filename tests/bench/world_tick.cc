@@ -1,10 +1,12 @@
 #include "tests/bench/world_tick.h"
 
 #include <string>
+#include <utility>
 
 #include "absl/types/span.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
+#include "lib/slowloop/identity.h"
 #include "lib/slowloop/project_config.h"
 
 namespace faultline::bench {
@@ -17,7 +19,10 @@ TraceFile::~TraceFile() {
 
 void TraceFile::Append(const v1::Trace& trace) {
   const std::string bytes = trace.SerializeAsString();
-  if (file_) std::fwrite(bytes.data(), 1, bytes.size(), file_);
+  // A trace may have been read since the last one was written.
+  if (file_ && std::fseek(file_, 0, SEEK_END) == 0) {
+    std::fwrite(bytes.data(), 1, bytes.size(), file_);
+  }
   end_.push_back((end_.empty() ? 0 : end_.back()) + bytes.size());
 }
 
@@ -38,27 +43,21 @@ WorldTicks::WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
     : world_(options),
       failures_(failures),
       threads_(threads),
-      config_(*slowloop::ResolveConfig({}, {})) {
+      config_(*slowloop::ResolveConfig({}, {})),
+      window_({.failures = failures, .successes = failures}) {
   Advance();
 }
 
 void WorldTicks::Advance() {
-  slowloop::RunWindow::Capacity capacity;
-  capacity.failures = failures_;
-  capacity.successes = failures_;
-  window_ = std::make_unique<slowloop::RunWindow>(capacity);
-  traces_ = std::make_unique<TraceFile>();
-  truths_.clear();
-  first_sequence_ = next_sequence_;
   for (uint64_t failures = 0; failures < failures_; ++next_sequence_) {
     worlds::SimulatedRun run = world_.Draw(next_sequence_ - 1);
     failures += run.truth.failed ? 1 : 0;
     truths_.push_back(std::move(run.truth));
-    traces_->Append(run.trace);
+    traces_.Append(run.trace);
     v1::LogRecord record;
     record.set_sequence(next_sequence_);
     *record.mutable_trace() = std::move(run.trace);
-    window_->Apply(record);
+    window_.Apply(record);
   }
 }
 
@@ -70,7 +69,8 @@ absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
   input.tick = previous.tick().tick() + 1;
   input.now = base::Clock::System()->Now();
   input.watermark = next_sequence_ - 1;
-  input.window = window_.get();
+  input.window = &window_;
+  input.cluster_reviews = std::exchange(reviews_, {});
   input.config = config_;
   input.previous = &previous;
   input.previous_policy = &previous_policy;
@@ -80,6 +80,7 @@ absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
   FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output,
                              slowloop::ComputeTick(input));
   state_ = output.state;
+  window_.Pin(slowloop::ExemplarsOf(state_));
   policy_ = output.policy;
   return output;
 }
@@ -91,7 +92,7 @@ FailureMap WorldTicks::MapFailures(const embedding::Embedder& embedder) const {
   std::vector<const embedding::Run*> discovery;
   std::vector<const embedding::Run*> failures;
   std::vector<const embedding::Run*> successes;
-  for (const embedding::Run* run : window_->KnownRuns()) {
+  for (const embedding::Run* run : window_.KnownRuns()) {
     if (!slowloop::OnDiscoverySide(run->trace_id, config_.discovery_share())) {
       continue;
     }

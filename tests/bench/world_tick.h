@@ -3,10 +3,11 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "faultline/v1/lineage.pb.h"
 #include "faultline/v1/tick.pb.h"
 #include "faultline/v1/trace.pb.h"
 #include "lib/embedding/embedder.h"
@@ -45,8 +46,8 @@ class TraceFile {
   std::vector<uint64_t> end_;  // of each trace
 };
 
-// The slow loop over a world: windows of its runs that have none in common, and
-// the real tick over each. Not thread-safe.
+// The slow loop over a world: a window that moves over its runs, and the real
+// tick wherever it stands. Not thread-safe.
 class WorldTicks {
  public:
   // A window holds `failures` failures and the latest successes before the last
@@ -54,23 +55,28 @@ class WorldTicks {
   WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
              int threads);
 
-  // Goes on to the next window.
+  // Moves the window on until all of its failures are new.
   void Advance();
+
+  // A reviewer's decision, which the next tick applies.
+  void Review(v1::ClusterReview review) {
+    reviews_.push_back(std::move(review));
+  }
 
   // A tick over the window. Returns its errors.
   absl::StatusOr<slowloop::TickOutput> Tick();
 
-  // A run of the window. As TraceFile::Read.
+  // A run that was drawn. As TraceFile::Read.
   absl::StatusOr<v1::Trace> ReadTrace(uint64_t sequence) const {
-    return traces_->Read(sequence - first_sequence_);
+    return traces_.Read(sequence - 1);
   }
 
   // What the tick that gave `embedder` clustered in the behaviour view.
   FailureMap MapFailures(const embedding::Embedder& embedder) const;
 
-  // What is known of a run of the window.
+  // What is known of a run that was drawn.
   const worlds::Truth& truth(uint64_t sequence) const {
-    return truths_[sequence - first_sequence_];
+    return truths_[sequence - 1];
   }
   const worlds::World& world() const { return world_; }
 
@@ -79,11 +85,12 @@ class WorldTicks {
   const uint64_t failures_;
   const int threads_;
   const v1::ProjectConfig config_;
-  std::unique_ptr<slowloop::RunWindow> window_;
-  std::unique_ptr<TraceFile> traces_;
+  slowloop::RunWindow window_;
   uint64_t next_sequence_ = 1;
-  uint64_t first_sequence_ = 1;  // of truths_ and traces_
+  // Of every run so far.
+  TraceFile traces_;
   std::vector<worlds::Truth> truths_;
+  std::vector<v1::ClusterReview> reviews_;
   v1::TickState state_;
   v1::Policy policy_;
 };

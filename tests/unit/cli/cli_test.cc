@@ -335,6 +335,90 @@ TEST_F(CliTest, AReviewCarriesTheReviewerAndTheReason) {
   EXPECT_EQ(Run({"reject", "iv1"}), kExitUsage) << "a reason is required";
 }
 
+TEST_F(CliTest, ADecisionAboutAClusterSaysWhatItIsAbout) {
+  using v1::ClusterReview;
+  std::vector<v1::ReviewClusterRequest> asked;
+  EXPECT_CALL(server_.clusters, ReviewCluster)
+      .WillRepeatedly(Invoke([&](auto*, const auto* request, auto* response) {
+        asked.push_back(*request);
+        response->set_sequence(77);
+        return grpc::Status::OK;
+      }));
+  const std::vector<std::vector<std::string>> calls = {
+      {"label", "c1", "goes round in circles"},
+      {"merge", "c1", "c2", "projects/default/clusters/c3"},
+      {"split", "c1", "--part", "2,3"},
+      {"split", "c1", "--trace", "t1,t2"},
+      {"must-link", "c1", "t1", "t2"},
+      {"cannot-link", "c1", "t1", "t2"},
+      {"reject", "c1", "--request-id", "once"}};
+  for (std::vector<std::string> call : calls) {
+    call.insert(call.begin(), "review");
+    EXPECT_EQ(Run(call), kExitUsage) << "a reason is required";
+    call.insert(call.end(), {"--reason", "seen it"});
+    EXPECT_EQ(Run(call), kExitOk) << err_;
+    EXPECT_THAT(out_, HasSubstr("77"));
+  }
+  ASSERT_EQ(asked.size(), calls.size());
+  for (const v1::ReviewClusterRequest& request : asked) {
+    EXPECT_EQ(request.name(), "projects/default/clusters/c1");
+    EXPECT_EQ(request.reviewer(), "ada");
+    EXPECT_EQ(request.reason(), "seen it");
+  }
+  EXPECT_EQ(asked[0].decision(), ClusterReview::DECISION_LABEL);
+  EXPECT_EQ(asked[0].label(), "goes round in circles");
+  EXPECT_THAT(asked[1].others(),
+              testing::ElementsAre("projects/default/clusters/c2",
+                                   "projects/default/clusters/c3"));
+  EXPECT_THAT(asked[2].sub_modes(), testing::ElementsAre(2, 3));
+  EXPECT_THAT(asked[3].trace_ids(), testing::ElementsAre("t1", "t2"));
+  EXPECT_EQ(asked[4].decision(), ClusterReview::DECISION_MUST_LINK);
+  EXPECT_THAT(asked[4].trace_ids(), testing::ElementsAre("t1", "t2"));
+  EXPECT_EQ(asked[5].decision(), ClusterReview::DECISION_CANNOT_LINK);
+  EXPECT_EQ(asked[6].decision(), ClusterReview::DECISION_REJECT);
+  EXPECT_EQ(asked[6].request_id(), "once");
+}
+
+TEST_F(CliTest, LineageTellsWhatBecameOfAClusterAndWhy) {
+  v1::ListLineageRequest asked;
+  EXPECT_CALL(server_.clusters, ListLineage)
+      .WillOnce(DoAll(SaveArgPointee<1>(&asked),
+                      SetArgPointee<2>(Parse<v1::ListLineageResponse>(R"pb(
+                        events {
+                          kind: KIND_SPLIT
+                          cluster_id: "c1"
+                          tick: 9
+                          children: "c2"
+                          review {
+                            decision: DECISION_SPLIT
+                            reviewer: "ann"
+                            reason: "two causes"
+                          }
+                        }
+                        events {
+                          kind: KIND_SURVIVED
+                          cluster_id: "c1"
+                          tick: 8
+                          overlap: 0.75
+                          new_share: 0.9
+                          old_share: 0.64
+                          size: 120
+                        }
+                      )pb")),
+                      Return(grpc::Status::OK)));
+  EXPECT_EQ(Run({"lineage", "c1", "--kind", "split,survived"}), kExitOk)
+      << err_;
+  EXPECT_EQ(asked.parent(), "projects/default");
+  EXPECT_EQ(asked.cluster(), "projects/default/clusters/c1");
+  EXPECT_THAT(asked.kinds(),
+              testing::ElementsAre(v1::LineageEvent::KIND_SPLIT,
+                                   v1::LineageEvent::KIND_SURVIVED));
+  for (const char* text : {"parts c2; split by ann: two causes", "survived",
+                           "0.75", "90.0 %", "64.0 %", "120"}) {
+    EXPECT_THAT(out_, HasSubstr(text));
+  }
+}
+
 TEST_F(CliTest, SettingsTravelWithTheirMask) {
   EXPECT_CALL(server_.admin, UpdateConfig)
       .WillOnce(Invoke([](auto*, const auto* request, auto* response) {

@@ -63,6 +63,14 @@ class FakeClusters : public v1::ClusterService::Service {
               (grpc::ServerContext*, const v1::GetClusterRequest*,
                v1::GetClusterResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, ListLineage,
+              (grpc::ServerContext*, const v1::ListLineageRequest*,
+               v1::ListLineageResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, ReviewCluster,
+              (grpc::ServerContext*, const v1::ReviewClusterRequest*,
+               v1::ReviewClusterResponse*),
+              (override));
 };
 
 class FakeInterventions : public v1::InterventionService::Service {

@@ -3,19 +3,23 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "lib/base/random.h"
+#include "tests/support/status_matchers.h"
 
 namespace faultline::cluster {
 namespace {
 
+using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-using ::testing::SizeIs;
 
 constexpr uint64_t kEver = UINT64_MAX;
-const absl::Time kNow = absl::FromUnixSeconds(1'800'000'000);
 
 // first, ..., last.
 std::vector<uint64_t> Range(uint64_t first, uint64_t last) {
@@ -24,117 +28,84 @@ std::vector<uint64_t> Range(uint64_t first, uint64_t last) {
   return sequences;
 }
 
-std::vector<uint64_t> Join(std::vector<uint64_t> a,
-                           const std::vector<uint64_t>& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
-
-std::vector<Identity> Track(const std::vector<KnownCluster>& known,
-                            const std::vector<std::vector<uint64_t>>& groups,
-                            uint64_t first = 0, uint64_t last = kEver) {
-  return TrackIdentity(known, groups, first, last, .3, kNow, 1);
-}
-
-TEST(TrackIdentity, SurvivesAChangeOfMembers) {
-  const auto identities = Track({{"old", Range(1, 10)}}, {Range(4, 12)});
-  ASSERT_THAT(identities, SizeIs(1));
-  EXPECT_EQ(identities[0].id, "old");
-  EXPECT_FALSE(identities[0].born);
-  EXPECT_NEAR(identities[0].overlap, 2 * 7.0 / (10 + 9), 1e-12);
-}
-
-TEST(TrackIdentity, NewGroupsAreBornWithDistinctIds) {
-  const auto identities =
-      Track({{"old", Range(1, 10)}}, {Range(50, 60), Range(70, 80)});
-  std::set<std::string> ids;
-  for (const Identity& identity : identities) {
-    EXPECT_TRUE(identity.born);
-    EXPECT_EQ(identity.overlap, 0);
-    EXPECT_THAT(identity.id, SizeIs(26));
-    ids.insert(identity.id);
+// Clusters a, b, ... born in that order.
+std::vector<KnownCluster> Known(size_t count) {
+  std::vector<KnownCluster> known(count);
+  for (size_t k = 0; k < count; ++k) {
+    known[k].id = std::string(1, static_cast<char>('a' + k));
+    known[k].birth_tick = k + 1;
+    known[k].size = 100;
   }
-  EXPECT_THAT(ids, SizeIs(2));
-  EXPECT_EQ(identities[0].id, Track({}, {Range(50, 60)})[0].id);
+  return known;
 }
 
-TEST(TrackIdentity, DoesNotMatchBelowTheThreshold) {
-  // 2 of 10 in common: 0.2.
-  EXPECT_TRUE(Track({{"old", Range(1, 10)}}, {Range(9, 18)})[0].born);
-  // 3 of 10: 0.3.
-  EXPECT_FALSE(Track({{"old", Range(1, 10)}}, {Range(8, 17)})[0].born);
+struct Cell {
+  size_t group;
+  size_t known;
+  double p;
+  double q;
+};
+
+// What the rules make of P and Q.
+Tracking Track(const std::vector<KnownCluster>& known,
+               const std::vector<size_t>& size, const std::vector<Cell>& cells,
+               const std::vector<std::pair<size_t, size_t>>& apart = {}) {
+  OverlapTable table(size.size(), known.size());
+  for (const Cell& cell : cells) {
+    table.at(cell.group, cell.known) = {
+        cell.p, cell.q, 2 * cell.p * cell.q / (cell.p + cell.q)};
+  }
+  std::vector<std::vector<bool>> separate(known.size(),
+                                          std::vector<bool>(known.size()));
+  for (const auto& [a, b] : apart) separate[a][b] = separate[b][a] = true;
+  return TrackIdentity(known, size, table, separate);
 }
 
-TEST(TrackIdentity, ComparesWhatBothWindowsCouldHold) {
-  // The window moved from 1..100 to 81..180: only 81..100 is shared.
-  const std::vector<KnownCluster> known = {{"old", Range(1, 100)}};
-  const std::vector<std::vector<uint64_t>> groups = {Range(81, 180)};
-  EXPECT_TRUE(Track(known, groups)[0].born);
-  const Identity shared = Track(known, groups, 81, 100)[0];
-  EXPECT_EQ(shared.id, "old");
-  EXPECT_NEAR(shared.overlap, 1, 1e-12);
-  // Nothing shared.
-  EXPECT_TRUE(Track(known, groups, 101, 100)[0].born);
-}
-
-TEST(TrackIdentity, IsOneToOneAndGivesTheIdToTheLargerPart) {
-  // A split.
-  const auto parts =
-      Track({{"old", Range(1, 20)}}, {Range(1, 7), Range(8, 20)});
-  EXPECT_TRUE(parts[0].born);
-  EXPECT_EQ(parts[1].id, "old");
-  // A merger.
-  const auto merged =
-      Track({{"small", Range(1, 6)}, {"large", Range(7, 20)}}, {Range(1, 20)});
-  EXPECT_EQ(merged[0].id, "large");
+TEST(TrackIdentity, AnOverlapOfThreeTenthsIsTheSameCluster) {
+  EXPECT_THAT(Track(Known(1), {50}, {{0, 0, .3, .3}}).cluster, ElementsAre(0));
+  EXPECT_THAT(Track(Known(1), {50}, {{0, 0, .29, .3}}).cluster,
+              ElementsAre(-1));
 }
 
 TEST(TrackIdentity, PrefersTheBestTotalToTheBestPair) {
-  // The first group overlaps a by 0.60 and b by 0.55, the second only a, by
-  // 0.50. The best pair alone would leave the second without a match.
-  const std::vector<KnownCluster> known = {
-      {"a", Join(Range(1, 9), Range(201, 206))}, {"b", Range(101, 107)}};
-  const auto identities =
-      Track(known, {Join(Range(1, 9), Range(101, 106)), Range(201, 209)});
-  EXPECT_EQ(identities[0].id, "b");
-  EXPECT_EQ(identities[1].id, "a");
+  // The best pair alone would leave the second group without a match.
+  const Tracking tracking = Track(
+      Known(2), {50, 50}, {{0, 0, .6, .6}, {0, 1, .55, .55}, {1, 0, .49, .49}});
+  EXPECT_THAT(tracking.cluster, ElementsAre(1, 0));
 }
 
 TEST(TrackIdentity, TotalIsTheBestOfAllAssignments) {
   base::Random random(11);
-  for (int trial = 0; trial < 100; ++trial) {
-    std::vector<KnownCluster> known(1 + random.Below(5));
-    std::vector<std::vector<uint64_t>> groups(1 + random.Below(5));
-    for (size_t k = 0; k < known.size(); ++k) known[k].id = std::to_string(k);
-    for (uint64_t sequence = 0; sequence < 60; ++sequence) {
-      known[random.Below(known.size())].members.push_back(sequence);
-      groups[random.Below(groups.size())].push_back(sequence);
+  for (int trial = 0; trial < 200; ++trial) {
+    const size_t known = 1 + random.Below(4);
+    const size_t groups = 1 + random.Below(3);
+    // Below kMostlyPart, so that nothing splits or merges.
+    std::vector<std::vector<double>> o(groups, std::vector<double>(known));
+    std::vector<Cell> cells;
+    for (size_t g = 0; g < groups; ++g) {
+      for (size_t k = 0; k < known; ++k) {
+        o[g][k] = .499 * random.Uniform();
+        cells.push_back({g, k, o[g][k], o[g][k]});
+      }
     }
-    const auto overlap = [&](size_t g, size_t k) {
-      std::vector<uint64_t> both;
-      std::set_intersection(groups[g].begin(), groups[g].end(),
-                            known[k].members.begin(), known[k].members.end(),
-                            std::back_inserter(both));
-      const double o =
-          2.0 * static_cast<double>(both.size()) /
-          static_cast<double>(groups[g].size() + known[k].members.size());
-      return o >= .3 ? o : 0;
-    };
+    const Tracking tracking =
+        Track(Known(known), std::vector<size_t>(groups, 50), cells);
     double reached = 0;
-    std::set<std::string> used;
-    for (const Identity& identity : Track(known, groups)) {
-      reached += identity.overlap;
-      EXPECT_TRUE(used.insert(identity.id).second);
+    std::set<int32_t> used;
+    for (size_t g = 0; g < groups; ++g) {
+      if (tracking.cluster[g] < 0) continue;
+      EXPECT_TRUE(used.insert(tracking.cluster[g]).second);
+      reached += o[g][tracking.cluster[g]];
     }
-    // Every order of the known clusters, padded by none.
-    std::vector<size_t> order(known.size() + groups.size());
+    std::vector<size_t> order(known + groups);
     std::iota(order.begin(), order.end(), size_t{0});
     double best = 0;
-    if (order.size() > 7) continue;
     do {
       double total = 0;
-      for (size_t g = 0; g < groups.size(); ++g) {
-        if (order[g] < known.size()) total += overlap(g, order[g]);
+      for (size_t g = 0; g < groups; ++g) {
+        if (order[g] < known && o[g][order[g]] >= kLeastOverlap) {
+          total += o[g][order[g]];
+        }
       }
       best = std::max(best, total);
     } while (std::next_permutation(order.begin(), order.end()));
@@ -142,10 +113,127 @@ TEST(TrackIdentity, TotalIsTheBestOfAllAssignments) {
   }
 }
 
+TEST(TrackIdentity, TheLargestPartOfASplitKeepsTheId) {
+  // The first part overlaps more, the second is larger.
+  const Tracking tracking =
+      Track(Known(1), {40, 60}, {{0, 0, .9, .5}, {1, 0, .8, .45}});
+  EXPECT_THAT(tracking.cluster, ElementsAre(-1, 0));
+  EXPECT_THAT(tracking.parent, ElementsAre(0, -1));
+}
+
+TEST(TrackIdentity, WhatIsMerelyNearestIsNoPart) {
+  // A new mode whose nearest cluster is a, though hardly any of a goes to it.
+  const Tracking tracking =
+      Track(Known(1), {80, 60}, {{0, 0, .9, .9}, {1, 0, .9, .05}});
+  EXPECT_THAT(tracking.cluster, ElementsAre(0, -1));
+  EXPECT_THAT(tracking.parent, ElementsAre(-1, -1));
+}
+
+TEST(TrackIdentity, MergedClustersHaveTheIdOfTheOldest) {
+  // b overlaps more; a is older.
+  const std::vector<Cell> cells = {{0, 0, .3, .9}, {0, 1, .6, .9}};
+  const Tracking tracking = Track(Known(2), {100}, cells);
+  EXPECT_THAT(tracking.cluster, ElementsAre(0));
+  EXPECT_THAT(tracking.merged_in, ElementsAre(-1, 0));
+  // Of one age: the larger one.
+  std::vector<KnownCluster> known = Known(2);
+  known[1].birth_tick = known[0].birth_tick;
+  known[1].size = 101;
+  EXPECT_THAT(Track(known, {100}, cells).cluster, ElementsAre(1));
+}
+
+TEST(TrackIdentity, ClustersThatWentAwayAreNotTakenInByTheNearest) {
+  // All of a's exemplars have only b's runs near them, but no run of b is near
+  // to them.
+  const Tracking tracking =
+      Track(Known(2), {100}, {{0, 0, .02, .9}, {0, 1, .95, .95}});
+  EXPECT_THAT(tracking.cluster, ElementsAre(1));
+  EXPECT_THAT(tracking.merged_in, ElementsAre(-1, -1));
+}
+
+TEST(TrackIdentity, WhatAReviewerDecidedIsNotMerged) {
+  const std::vector<Cell> cells = {{0, 0, .4, .9}, {0, 1, .5, .9}};
+  std::vector<KnownCluster> known = Known(2);
+  EXPECT_THAT(Track(known, {100}, cells, {{0, 1}}).merged_in, Each(-1));
+  known[0].may_merge = false;
+  const Tracking tracking = Track(known, {100}, cells);
+  EXPECT_THAT(tracking.merged_in, Each(-1));
+  EXPECT_THAT(tracking.cluster, ElementsAre(1));
+}
+
 TEST(TrackIdentity, HandlesNothing) {
-  EXPECT_THAT(Track({}, {}), IsEmpty());
-  EXPECT_THAT(Track({{"old", Range(1, 10)}}, {}), IsEmpty());
-  EXPECT_TRUE(Track({{"old", {}}}, {{}})[0].born);
+  EXPECT_THAT(Track({}, {}, {}).cluster, IsEmpty());
+  EXPECT_THAT(Track(Known(1), {}, {}).merged_in, ElementsAre(-1));
+  EXPECT_THAT(Track({}, {50}, {}).cluster, ElementsAre(-1));
+}
+
+TEST(SharedOverlaps, ComparesWhatBothWindowsCouldHold) {
+  // 30 runs in common; 40 of the group's, 50 of the cluster's are shared.
+  const std::vector<std::vector<uint64_t>> known = {Range(1, 100)};
+  const std::vector<std::vector<uint64_t>> groups = {Range(71, 200)};
+  const OverlapTable table = SharedOverlaps(known, groups, 51, 110);
+  EXPECT_NEAR(table.at(0, 0).p, 30.0 / 40, 1e-12);
+  EXPECT_NEAR(table.at(0, 0).q, 30.0 / 50, 1e-12);
+  EXPECT_NEAR(table.at(0, 0).o, 30.0 / 60, 1e-12);
+  // Windows without a run in common.
+  EXPECT_EQ(SharedOverlaps(known, groups, 201, 110).at(0, 0).o, 0);
+}
+
+TEST(SharedOverlaps, AFewSharedRunsSayNothing) {
+  const std::vector<std::vector<uint64_t>> known = {Range(1, 100)};
+  EXPECT_EQ(SharedOverlaps(known, {Range(92, 200)}, 92, kEver).at(0, 0).o, 0);
+  EXPECT_GT(SharedOverlaps(known, {Range(91, 200)}, 91, kEver).at(0, 0).o, 0);
+}
+
+// Points around (10 x, 0).
+void AddBlob(int x, int count, int32_t label, base::Random* random,
+             LabelledPoints* points) {
+  for (int i = 0; i < count; ++i) {
+    points->vectors.push_back(
+        static_cast<float>(10 * x + .1 * random->Normal()));
+    points->vectors.push_back(static_cast<float>(.1 * random->Normal()));
+    points->label.push_back(label);
+  }
+}
+
+TEST(VoteOverlaps, SharesAreThoseThatGoToTheOther) {
+  base::Random random(3);
+  LabelledPoints known, group;
+  // Cluster 0 lies at 1, cluster 1 at 2.
+  AddBlob(1, 40, 0, &random, &known);
+  AddBlob(2, 40, 1, &random, &known);
+  // Group 0 has 30 runs at 1 and 10 at 2, group 1 has 60 at 2.
+  AddBlob(1, 30, 0, &random, &group);
+  AddBlob(2, 10, 0, &random, &group);
+  AddBlob(2, 60, 1, &random, &group);
+  ASSERT_OK_AND_ASSIGN(const OverlapTable table,
+                       VoteOverlaps(known, 2, group, 2, 2, 1));
+  EXPECT_NEAR(table.at(0, 0).p, .75, 1e-9);
+  EXPECT_NEAR(table.at(0, 1).p, .25, 1e-9);
+  EXPECT_NEAR(table.at(1, 1).p, 1, 1e-9);
+  EXPECT_NEAR(table.at(0, 0).q, 1, 1e-9);
+  EXPECT_EQ(table.at(1, 0).q, 0);
+  // Few of the runs at 2 are of group 0.
+  EXPECT_GT(table.at(1, 1).q, .9);
+  EXPECT_NEAR(table.at(0, 0).o, 2 * .75 / 1.75, 1e-9);
+}
+
+TEST(VoteOverlaps, WhatResemblesNothingKnownGoesToTheNoise) {
+  base::Random random(4);
+  LabelledPoints known, group;
+  AddBlob(1, 40, 0, &random, &known);
+  AddBlob(4, 40, 0, &random, &group);  // nearest, but far
+  AddBlob(1, 40, -1, &random, &group);
+  ASSERT_OK_AND_ASSIGN(const OverlapTable table,
+                       VoteOverlaps(known, 1, group, 1, 2, 2));
+  EXPECT_EQ(table.at(0, 0).q, 0);
+  EXPECT_EQ(table.at(0, 0).o, 0);
+}
+
+TEST(VoteOverlaps, HandlesNothing) {
+  ASSERT_OK_AND_ASSIGN(const OverlapTable table,
+                       VoteOverlaps({}, 2, {}, 1, 4, 1));
+  EXPECT_EQ(table.at(0, 1).o, 0);
 }
 
 }  // namespace

@@ -211,5 +211,45 @@ TEST(RunWindowTest, DeletedRunsLeave) {
   EXPECT_TRUE(window.KnownRuns()[0]->failed());
 }
 
+TEST(RunWindowTest, APinnedRunOutlivesTheWindow) {
+  RunWindow::Capacity capacity;
+  capacity.failures = 1;
+  RunWindow window(capacity);
+  window.Apply(TraceRecord(1, "f1", v1::OUTCOME_FAIL));
+  window.Pin({1});
+  window.Apply(TraceRecord(2, "f2", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(3, "f3", v1::OUTCOME_FAIL));
+  EXPECT_THAT(Ids(window.KnownRuns()), ElementsAre("f3"));
+  ASSERT_NE(window.Find(1), nullptr);
+  EXPECT_EQ(window.Find(1)->trace_id, "f1");
+  EXPECT_EQ(window.Find(2), nullptr) << "not pinned";
+  EXPECT_EQ(window.Find(3)->trace_id, "f3") << "in the window";
+  window.Pin({3});
+  EXPECT_EQ(window.Find(1), nullptr) << "not pinned any more";
+}
+
+TEST(RunWindowTest, ARunMayBePinnedBeforeTheLogIsReadAgain) {
+  RunWindow::Capacity capacity;
+  capacity.failures = 1;
+  RunWindow window(capacity);
+  window.Pin({1});
+  window.Apply(TraceRecord(1, "f1", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "f2", v1::OUTCOME_FAIL));
+  EXPECT_NE(window.Find(1), nullptr);
+}
+
+TEST(RunWindowTest, ADeletedRunIsGoneThoughItIsPinned) {
+  RunWindow::Capacity capacity;
+  capacity.failures = 1;
+  RunWindow window(capacity);
+  window.Pin({1, 2});
+  window.Apply(TraceRecord(1, "f1", v1::OUTCOME_FAIL));
+  window.Apply(TraceRecord(2, "f2", v1::OUTCOME_FAIL));
+  window.Apply(Deletion(3, {1}));
+  window.Apply(Deletion(4, {2}));
+  EXPECT_EQ(window.Find(1), nullptr);
+  EXPECT_EQ(window.Find(2), nullptr);
+}
+
 }  // namespace
 }  // namespace faultline::slowloop
