@@ -216,7 +216,9 @@ void AddAcceptance(const std::vector<FoundCluster>& clusters,
 }
 
 // Of two windows: modes that both have a cluster for, those whose best clusters
-// have one id, and identities whose two clusters are of the same mode.
+// have one id, and identities whose two clusters are of the same mode, however
+// few of their members are of it. `clear`: only identities of which a cluster
+// is found of its mode, as above.
 void AddIdentity(const std::vector<FoundCluster>& before,
                  const std::vector<FoundCluster>& after, int modes,
                  Figures* figures) {
@@ -239,17 +241,24 @@ void AddIdentity(const std::vector<FoundCluster>& before,
   }
   double survivors = 0;
   double right = 0;
+  double clear = 0;
+  double clear_right = 0;
   for (const FoundCluster& now : after) {
     for (const FoundCluster& old : before) {
       if (old.id != now.id) continue;
       ++survivors;
       right += old.mode == now.mode ? 1 : 0;
+      if (std::max(old.f1, now.f1) <= 0.5) continue;
+      ++clear;
+      clear_right += old.mode == now.mode ? 1 : 0;
     }
   }
   figures->emplace_back("lasting_modes", lasting);
   figures->emplace_back("matched_modes", matched);
   figures->emplace_back("survivors", survivors);
   figures->emplace_back("right_survivors", right);
+  figures->emplace_back("clear_survivors", clear);
+  figures->emplace_back("clear_right", clear_right);
 }
 
 // A matrix or a vector as numpy reads it.
