@@ -221,15 +221,17 @@ absl::StatusOr<bool> MeasureWorld(const Options& options, Tallies* tallies) {
   };
   Decisions decided = Decide(find(), &ticks);
   if (decided.rejected.empty()) return false;
+  // A review triggers a tick, before the window moves on.
+  FAULTLINE_ASSIGN_OR_RETURN(output, ticks.Tick());
+  for (const ClusterReview& review : output.state.cluster_reviews()) {
+    if (!review.problem().empty()) {
+      return absl::FailedPreconditionError(review.problem());
+    }
+    if (!review.new_ids().empty()) decided.split_off = review.new_ids(0);
+  }
   for (int tick = 0; tick < options.ticks; ++tick) {
     ticks.Advance();
     FAULTLINE_ASSIGN_OR_RETURN(output, ticks.Tick());
-    for (const ClusterReview& review : output.state.cluster_reviews()) {
-      if (!review.problem().empty()) {
-        return absl::FailedPreconditionError(review.problem());
-      }
-      if (!review.new_ids().empty()) decided.split_off = review.new_ids(0);
-    }
     const std::vector<Found> found = find();
     Check(decided, output.state, found, tallies);
     uint64_t sizes[2] = {0, 0};
