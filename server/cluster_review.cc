@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
+#include "server/grpc_status.h"
 #include "server/request_check.h"
 #include "server/resource_name.h"
 
