@@ -18,7 +18,7 @@ struct Overlap {
   double o = 0;  // how much they are the same, in [0, 1]
 };
 
-// Groups (rows) against known clusters (columns).
+// Groups (rows) against known clusters (columns). Thread-compatible.
 class OverlapTable {
  public:
   OverlapTable(size_t groups, size_t known)
@@ -71,8 +71,8 @@ struct KnownCluster {
 };
 
 // The rules of METHODS 2.4.
-inline constexpr double kLeastOverlap = 0.45;  // o, to be the same cluster
-inline constexpr double kMostlyPart = 0.5;    // p of a part, q of what merged
+inline constexpr double kLeastOverlap = 0.3;  // o, to be the same cluster
+inline constexpr double kMostlyPart = 0.5;     // p of a part, q of what merged
 // Share that must belong the other way round, so that what is merely nearest
 // to a cluster is no part of it.
 inline constexpr double kLeastReturn = 0.1;

@@ -351,8 +351,7 @@ TEST_F(AppTest, GetClusterShowsWhatItsStatusRestsOn) {
   grpc::ClientContext call;
   ASSERT_TRUE(clusters->GetCluster(&call, request, &response).ok());
   const v1::Cluster& cluster = response.cluster();
-  EXPECT_THAT(cluster.status_reason(),
-              testing::HasSubstr("held-out runs confirm it"));
+  EXPECT_THAT(cluster.status_reason(), HasSubstr("held-out runs confirm it"));
   const v1::Validity& validity = cluster.validity();
   EXPECT_EQ(validity.evidence().confirmed_tick(), 1);
   EXPECT_EQ(validity.evidence().batches(), 1);

@@ -19,6 +19,7 @@
 namespace faultline::integration {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
@@ -293,7 +294,7 @@ class LineageTest : public ::testing::Test {
     clusters_ = v1::ClusterService::NewStub(channel);
   }
 
-  // Runs that pass, and two kinds that fail.
+  // Runs that pass, and two kinds that fail; no two are alike.
   void Ingest(const std::string& prefix) {
     v1::IngestTracesRequest request;
     request.set_parent("projects/p");
@@ -307,9 +308,11 @@ class LineageTest : public ::testing::Test {
         step.set_name(i % 3 == 1 ? absl::StrCat("loop-", s)
                                  : absl::StrCat("stale-", s));
       }
-      trace.add_steps()->set_kind(v1::Step::KIND_LLM);
-      for (int s = 0; s < i % 4; ++s) {
-        trace.add_steps()->set_kind(v1::Step::KIND_LLM);
+      for (int bit = 0; bit < 9; ++bit) {
+        v1::Step& step = *trace.add_steps();
+        const bool tool = (i >> bit) % 2 == 1;
+        step.set_kind(tool ? v1::Step::KIND_TOOL : v1::Step::KIND_LLM);
+        if (tool) step.set_name(std::string("other-") + "abcdefghi"[bit]);
       }
       *request.add_traces() = std::move(trace);
     }
@@ -420,7 +423,8 @@ TEST_F(LineageTest, TheIdOfAMergedClusterLeadsToItsNewOne) {
   Tick();
   const v1::Cluster merged = Get(found[0].cluster_id());
   EXPECT_EQ(merged.cluster_id(), found[1].cluster_id());
-  EXPECT_THAT(merged.aliases(), ElementsAre(found[0].cluster_id()));
+  // And with it what of the other view was mostly part of the two.
+  EXPECT_THAT(merged.aliases(), Contains(found[0].cluster_id()));
   EXPECT_GE(merged.size(), found[0].size() + found[1].size());
 }
 
@@ -436,7 +440,9 @@ TEST_F(LineageTest, EventsArePagedLatestFirstAndFiltered) {
   ASSERT_GE(all.size(), 2 * found.size());
   std::set<std::string> seen;
   for (size_t e = 0; e < all.size(); ++e) {
-    if (e > 0) EXPECT_LE(all[e].tick(), all[e - 1].tick());
+    if (e > 0) {
+      EXPECT_LE(all[e].tick(), all[e - 1].tick());
+    }
     EXPECT_TRUE(seen.insert(all[e].SerializeAsString()).second) << "twice";
   }
   EXPECT_EQ(all.back().kind(), LineageEvent::KIND_BORN);
