@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <iterator>
+#include <limits>
 #include <map>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -13,7 +15,6 @@
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/ulid.h"
-#include "lib/cluster/neighbor_vote.h"
 #include "lib/space/parallel.h"
 
 namespace faultline::slowloop {
@@ -36,9 +37,9 @@ constexpr size_t kMaxNoise = 1000;
 // Ticks after which an unseen cluster retires (METHODS 2.4).
 constexpr uint64_t kDormantTicks = 5;
 // Share of a mode from which on a side of it is cut off that a reviewer set
-// apart, and the fewest failures that are.
+// apart, and the fewest failures that are: as many as a vote needs.
 constexpr double kLeastSide = 0.1;
-constexpr size_t kLeastPart = 10;
+constexpr size_t kLeastPart = 5;
 constexpr uint64_t kSampleSalt = 0x1de;
 // Runs that one task embeds.
 constexpr size_t kEmbedBlock = 256;
@@ -70,6 +71,13 @@ void TakeSample(size_t limit, const RunOf& run_of, std::vector<T>* items) {
   for (size_t i = 0; i < limit; ++i) items->push_back(ranked[i].second);
 }
 
+// A mode of this tick.
+struct Found : Mode {
+  explicit Found(Mode mode) : Mode(std::move(mode)) {}
+
+  int32_t side = -1;  // known cluster that it was cut out for; -1: none
+};
+
 // A cluster of earlier ticks.
 struct Old {
   v1::Cluster value;
@@ -81,7 +89,8 @@ class IdentityStage {
  public:
   IdentityStage(const IdentityInput& input, std::vector<Mode> modes)
       : input_(input),
-        modes_(std::move(modes)),
+        modes_(std::make_move_iterator(modes.begin()),
+               std::make_move_iterator(modes.end())),
         decisions_(std::make_shared<ClusterDecisions>(*input.previous)),
         random_(base::Mix64(input.seed) ^ input.tick) {}
 
@@ -108,17 +117,15 @@ class IdentityStage {
   LabelledPoints PointsOfModes(v1::View view) const;
 
   // What reviewers decided holds of the modes; true where it changed them.
-  absl::StatusOr<bool> CutApart(const OverlapTable& overlaps);
-  absl::StatusOr<std::vector<Mode>> Cut(const Mode& mode,
-                                        const std::vector<size_t>& sides) const;
+  bool CutApart(const OverlapTable& overlaps);
+  std::vector<Found> Cut(const Found& mode,
+                         const std::vector<size_t>& sides) const;
   bool JoinWhole(const OverlapTable& overlaps);
   void SortModes();
 
   void Track(const OverlapTable& overlaps);
   void TakeIn(size_t known, size_t group, const Overlap& overlap);
-  absl::Status KeepExemplars();
-  absl::StatusOr<bool> KeepByUnit(const std::vector<std::string>& units,
-                                  std::vector<const Run*> members);
+  void KeepExemplars();
   void KeepUnseen();
   void Forget();
 
@@ -129,6 +136,12 @@ class IdentityStage {
   Sequences SampleOf(std::vector<const Run*> runs, size_t limit) const;
   std::vector<const Run*> HeldRuns(const Sequences& sequences) const;
   std::vector<std::string> UnitsOf(const std::string& root) const;
+  // Whether a reviewer said what is part of it.
+  bool IsDecided(const std::string& id) const {
+    return set_apart_.count(id) > 0 || decisions_->IsWhole(id);
+  }
+  // Of all its units.
+  std::vector<const Run*> ExemplarRuns(const std::string& root) const;
   // Of runs that the window may have left behind.
   std::vector<float> VectorsOf(v1::View view,
                                const std::vector<const Run*>& runs) const;
@@ -144,7 +157,7 @@ class IdentityStage {
                          const Overlap& overlap = {});
 
   const IdentityInput& input_;
-  std::vector<Mode> modes_;
+  std::vector<Found> modes_;
   const std::shared_ptr<ClusterDecisions> decisions_;
   base::Random random_;
   Identities output_;
@@ -158,6 +171,7 @@ class IdentityStage {
   // What the modes are compared with.
   std::vector<cluster::KnownCluster> known_;
   std::vector<std::vector<bool>> apart_;
+  std::set<std::string> set_apart_;                         // from any other
   std::array<LabelledPoints, kViews.size()> known_points_;  // by view
 };
 
@@ -211,6 +225,16 @@ std::vector<std::string> IdentityStage::UnitsOf(const std::string& root) const {
     if (decisions_->Root(unit) == root) units.push_back(unit);
   }
   return units;
+}
+
+std::vector<const Run*> IdentityStage::ExemplarRuns(
+    const std::string& root) const {
+  std::vector<const Run*> runs;
+  for (const std::string& unit : UnitsOf(root)) {
+    const std::vector<const Run*> held = HeldRuns(exemplars_.at(unit));
+    runs.insert(runs.end(), held.begin(), held.end());
+  }
+  return runs;
 }
 
 LineageEvent& IdentityStage::AddEvent(LineageEvent::Kind kind,
@@ -369,9 +393,8 @@ std::string IdentityStage::SplitOff(const std::string& root,
   };
   const std::vector<const Run*> gone = held(made.members);
   const std::vector<const Run*> left = held(staying);
-  if (std::min(gone.size(), left.size()) < cluster::kLeastVotes) {
-    return absl::StrCat("one side would have fewer than ", cluster::kLeastVotes,
-                        " runs");
+  if (std::min(gone.size(), left.size()) < kLeastPart) {
+    return absl::StrCat("one side would have fewer than ", kLeastPart, " runs");
   }
   const std::string id = NewId();
   made.views = from.views;
@@ -436,10 +459,8 @@ std::vector<float> IdentityStage::VectorsOf(
 }
 
 void IdentityStage::ListKnown() {
-  std::map<std::string, std::vector<std::string>> units_of;
-  for (const auto& [unit, sequences] : exemplars_) {
-    units_of[decisions_->Root(unit)].push_back(unit);
-  }
+  const auto pairs = decisions_->ApartPairs();
+  for (const auto& [a, b] : pairs) set_apart_.insert(a);
   std::map<std::string, size_t> place;
   std::array<std::vector<const Run*>, kViews.size()> runs;
   for (const auto& [id, old] : old_) {
@@ -451,13 +472,13 @@ void IdentityStage::ListKnown() {
     known.size = old.value.size();
     known.may_merge = old.value.status() != v1::Cluster::STATUS_RETIRED &&
                       decisions_->Rejection(id) == nullptr;
-    for (const std::string& unit : units_of[id]) {
-      for (const Run* run : HeldRuns(exemplars_.at(unit))) {
-        for (size_t v = 0; v < kViews.size(); ++v) {
-          if (!FoundIn(kViews[v], old.views)) continue;
-          runs[v].push_back(run);
-          known_points_[v].label.push_back(k);
-        }
+    // What a reviewer decided holds in both views.
+    const bool decided = IsDecided(id);
+    for (const Run* run : ExemplarRuns(id)) {
+      for (size_t v = 0; v < kViews.size(); ++v) {
+        if (!decided && !FoundIn(kViews[v], old.views)) continue;
+        runs[v].push_back(run);
+        known_points_[v].label.push_back(k);
       }
     }
   }
@@ -465,7 +486,7 @@ void IdentityStage::ListKnown() {
     known_points_[v].vectors = VectorsOf(kViews[v], runs[v]);
   }
   apart_.assign(known_.size(), std::vector<bool>(known_.size()));
-  for (const auto& [a, b] : decisions_->ApartPairs()) {
+  for (const auto& [a, b] : pairs) {
     const auto first = place.find(a);
     const auto second = place.find(b);
     if (first != place.end() && second != place.end()) {
@@ -506,7 +527,9 @@ absl::StatusOr<OverlapTable> IdentityStage::Compare() const {
   const auto take = [&](const OverlapTable& table) {
     for (size_t g = 0; g < modes_.size(); ++g) {
       for (size_t k = 0; k < known_.size(); ++k) {
-        if (table.at(g, k).o > best.at(g, k).o) best.at(g, k) = table.at(g, k);
+        const Overlap& one = table.at(g, k);
+        Overlap& most = best.at(g, k);
+        if (std::tie(one.o, one.q) > std::tie(most.o, most.q)) most = one;
       }
     }
   };
@@ -542,82 +565,79 @@ absl::StatusOr<OverlapTable> IdentityStage::Compare() const {
   return best;
 }
 
-absl::StatusOr<std::vector<Mode>> IdentityStage::Cut(
-    const Mode& mode, const std::vector<size_t>& sides) const {
+// Each member goes to the side whose exemplars' mean is nearest, however few
+// these are: by a vote, the larger side would take in the smaller one.
+std::vector<Found> IdentityStage::Cut(const Found& mode,
+                                      const std::vector<size_t>& sides) const {
   const v1::View view = mode.views.front();
-  const LabelledPoints& known = known_points_[view == kViews[0] ? 0 : 1];
   const auto d = static_cast<size_t>(input_.embedder->dimension());
-  LabelledPoints reference;
-  for (size_t i = 0; i < known.label.size(); ++i) {
-    const auto side = std::find(sides.begin(), sides.end(),
-                                static_cast<size_t>(known.label[i]));
-    if (side == sides.end()) continue;
-    reference.label.push_back(static_cast<int32_t>(side - sides.begin()));
-    const auto vector = absl::MakeConstSpan(known.vectors).subspan(i * d, d);
-    reference.vectors.insert(reference.vectors.end(), vector.begin(),
-                             vector.end());
+  std::vector<std::vector<double>> mean(sides.size(), std::vector<double>(d));
+  for (size_t side = 0; side < sides.size(); ++side) {
+    const std::vector<float> vectors =
+        VectorsOf(view, ExemplarRuns(known_[sides[side]].id));
+    for (size_t i = 0; i < vectors.size(); ++i) mean[side][i % d] += vectors[i];
+    const double count = static_cast<double>(vectors.size()) / d;
+    for (double& x : mean[side]) x /= count;
   }
-  std::vector<float> queries;
+  std::vector<std::vector<int32_t>> parts(sides.size());
   for (const int32_t failure : mode.members) {
     const auto vector = VectorOf(view, failure);
-    queries.insert(queries.end(), vector.begin(), vector.end());
+    size_t nearest = 0;
+    double least = std::numeric_limits<double>::infinity();
+    for (size_t side = 0; side < sides.size(); ++side) {
+      double distance = 0;
+      for (size_t j = 0; j < d; ++j) {
+        distance += (vector[j] - mean[side][j]) * (vector[j] - mean[side][j]);
+      }
+      if (distance >= least) continue;
+      nearest = side;
+      least = distance;
+    }
+    parts[nearest].push_back(failure);
   }
-  FAULTLINE_ASSIGN_OR_RETURN(
-      const cluster::Votes votes,
-      cluster::VoteByNeighbors(reference.vectors, reference.label,
-                               static_cast<int>(sides.size()), queries,
-                               static_cast<int>(d), input_.threads));
-  std::vector<std::vector<int32_t>> parts(sides.size());
-  std::vector<int32_t> rest;
-  for (size_t i = 0; i < mode.members.size(); ++i) {
-    (votes.mode[i] < 0 ? rest : parts[votes.mode[i]])
-        .push_back(mode.members[i]);
+  std::vector<Found> cut;
+  for (size_t side = 0; side < sides.size(); ++side) {
+    if (parts[side].size() < kLeastPart) continue;
+    cut.emplace_back(cluster::TakePart(mode, parts[side], input_.failures));
+    cut.back().side = static_cast<int32_t>(sides[side]);
   }
-  std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) {
-    return a.size() != b.size() ? a.size() > b.size() : a < b;
-  });
-  while (parts.size() > 1 && parts.back().size() < kLeastPart) {
-    rest.insert(rest.end(), parts.back().begin(), parts.back().end());
-    parts.pop_back();
-  }
-  parts.front().insert(parts.front().end(), rest.begin(), rest.end());
-  std::sort(parts.front().begin(), parts.front().end());
-  std::vector<Mode> cut;
-  if (parts.size() == 1) {
-    cut.push_back(mode);
-    return cut;
-  }
-  for (const std::vector<int32_t>& part : parts) {
-    cut.push_back(cluster::TakePart(mode, part, input_.failures));
-  }
+  if (cut.empty()) cut.push_back(mode);
   return cut;
 }
 
-absl::StatusOr<bool> IdentityStage::CutApart(const OverlapTable& overlaps) {
-  bool changed = false;
-  std::vector<Mode> modes;
-  for (size_t g = 0; g < modes_.size(); ++g) {
-    std::vector<size_t> inside;
-    for (size_t k = 0; k < known_.size(); ++k) {
-      const Overlap& overlap = overlaps.at(g, k);
-      if (overlap.p >= kLeastSide && overlap.q >= cluster::kLeastReturn) {
-        inside.push_back(k);
-      }
+bool IdentityStage::CutApart(const OverlapTable& overlaps) {
+  std::vector<bool> found(known_.size());  // as a mode of its own
+  for (size_t k = 0; k < known_.size(); ++k) {
+    for (size_t g = 0; g < modes_.size(); ++g) {
+      if (overlaps.at(g, k).o >= cluster::kLeastOverlap) found[k] = true;
     }
+  }
+  bool changed = false;
+  std::vector<Found> modes;
+  for (size_t g = 0; g < modes_.size(); ++g) {
+    const auto holds = [&](size_t k) {
+      return overlaps.at(g, k).p >= kLeastSide &&
+             overlaps.at(g, k).q >= cluster::kLeastReturn;
+    };
     std::vector<size_t> sides;
-    for (const size_t k : inside) {
-      const bool apart =
-          std::any_of(inside.begin(), inside.end(),
-                      [&](size_t other) { return apart_[k][other]; });
-      if (apart) sides.push_back(k);
+    for (size_t k = 0; k < known_.size(); ++k) {
+      // A small side has few votes in a large mode: it is looked for where the
+      // other one is.
+      if (found[k] && !holds(k)) continue;
+      for (size_t other = 0; other < known_.size(); ++other) {
+        if (!apart_[k][other] || (found[other] && !holds(other))) continue;
+        if (!holds(k) && !holds(other)) continue;
+        sides.push_back(k);
+        break;
+      }
     }
     if (sides.empty()) {
       modes.push_back(std::move(modes_[g]));
       continue;
     }
-    FAULTLINE_ASSIGN_OR_RETURN(std::vector<Mode> parts, Cut(modes_[g], sides));
-    changed |= parts.size() > 1;
-    for (Mode& part : parts) modes.push_back(std::move(part));
+    std::vector<Found> parts = Cut(modes_[g], sides);
+    changed |= parts.front().members.size() < modes_[g].members.size();
+    for (Found& part : parts) modes.push_back(std::move(part));
   }
   modes_ = std::move(modes);
   return changed;
@@ -641,7 +661,7 @@ bool IdentityStage::JoinWhole(const OverlapTable& overlaps) {
     Mode whole = cluster::JoinModes(joined, input_.failures);
     for (const size_t g : parts) gone[g] = true;
     gone[parts.front()] = false;
-    modes_[parts.front()] = std::move(whole);
+    modes_[parts.front()] = Found(std::move(whole));
   }
   size_t kept = 0;
   for (size_t g = 0; g < gone.size(); ++g) {
@@ -650,13 +670,13 @@ bool IdentityStage::JoinWhole(const OverlapTable& overlaps) {
     ++kept;
   }
   const bool changed = kept < modes_.size();
-  modes_.resize(kept);
+  modes_.erase(modes_.begin() + static_cast<ptrdiff_t>(kept), modes_.end());
   return changed;
 }
 
 void IdentityStage::SortModes() {
   std::stable_sort(modes_.begin(), modes_.end(),
-                   [](const Mode& a, const Mode& b) {
+                   [](const Found& a, const Found& b) {
                      return a.members.size() != b.members.size()
                                 ? a.members.size() > b.members.size()
                                 : a.members[0] < b.members[0];
@@ -678,8 +698,18 @@ void IdentityStage::Track(const OverlapTable& overlaps) {
   std::vector<size_t> sizes;
   sizes.reserve(modes_.size());
   for (const Mode& mode : modes_) sizes.push_back(mode.members.size());
+  // What was cut out for a cluster is it, and none that is set apart from it.
+  OverlapTable decided = overlaps;
+  for (size_t g = 0; g < modes_.size(); ++g) {
+    const int32_t side = modes_[g].side;
+    if (side < 0) continue;
+    for (size_t k = 0; k < known_.size(); ++k) {
+      if (apart_[side][k]) decided.at(g, k) = {};
+    }
+    decided.at(g, side) = {1, 1, 1};
+  }
   const cluster::Tracking tracking =
-      cluster::TrackIdentity(known_, sizes, overlaps, apart_);
+      cluster::TrackIdentity(known_, sizes, decided, apart_);
 
   std::map<int32_t, std::vector<std::string>> children;
   for (size_t g = 0; g < modes_.size(); ++g) {
@@ -723,52 +753,18 @@ void IdentityStage::Track(const OverlapTable& overlaps) {
   }
 }
 
-// The parts of a merged cluster keep exemplars of their own, so that each is
-// known again when only the other was found for a while. False where the vote
-// gave none of the parts anything.
-absl::StatusOr<bool> IdentityStage::KeepByUnit(
-    const std::vector<std::string>& units, std::vector<const Run*> members) {
-  TakeSample(
-      units.size() * kMaxExemplars, [](const Run* run) { return run; },
-      &members);
-  std::vector<const Run*> reference;
-  std::vector<int32_t> unit_of;
-  for (size_t u = 0; u < units.size(); ++u) {
-    for (const Run* run : HeldRuns(exemplars_.at(units[u]))) {
-      reference.push_back(run);
-      unit_of.push_back(static_cast<int32_t>(u));
-    }
-  }
-  FAULTLINE_ASSIGN_OR_RETURN(
-      const cluster::Votes votes,
-      cluster::VoteByNeighbors(VectorsOf(v1::VIEW_TRAJECTORY, reference),
-                               unit_of, static_cast<int>(units.size()),
-                               VectorsOf(v1::VIEW_TRAJECTORY, members),
-                               input_.embedder->dimension(), input_.threads));
-  bool any = false;
-  for (size_t u = 0; u < units.size(); ++u) {
-    std::vector<const Run*> own;
-    for (size_t i = 0; i < members.size(); ++i) {
-      if (votes.mode[i] == static_cast<int32_t>(u)) own.push_back(members[i]);
-    }
-    if (own.size() < kLeastPart) continue;
-    any = true;
-    exemplars_[units[u]] = SampleOf(std::move(own), kMaxExemplars);
-  }
-  return any;
-}
-
-absl::Status IdentityStage::KeepExemplars() {
+void IdentityStage::KeepExemplars() {
   for (const TrackedMode& tracked : output_.modes) {
+    // What a reviewer decided about stays what was looked at then: a cluster
+    // that takes in what is near to it would take in more with every tick.
+    if (IsDecided(tracked.id) &&
+        ExemplarRuns(tracked.id).size() >= kLeastPart) {
+      continue;
+    }
     std::vector<const Run*> members;
     members.reserve(tracked.mode.members.size());
     for (const int32_t failure : tracked.mode.members) {
       members.push_back(RunOf(failure));
-    }
-    const std::vector<std::string> units = UnitsOf(tracked.id);
-    if (units.size() > 1) {
-      FAULTLINE_ASSIGN_OR_RETURN(const bool kept, KeepByUnit(units, members));
-      if (kept) continue;
     }
     // Those that are shown to people are among them, so that it is known of
     // each whether it was deleted.
@@ -782,7 +778,6 @@ absl::Status IdentityStage::KeepExemplars() {
     }
     exemplars_[tracked.id] = {shown.begin(), shown.end()};
   }
-  return absl::OkStatus();
 }
 
 void IdentityStage::KeepUnseen() {
@@ -846,7 +841,7 @@ absl::StatusOr<Identities> IdentityStage::Identify() {
   ApplyReviews();
   ListKnown();
   FAULTLINE_ASSIGN_OR_RETURN(OverlapTable overlaps, Compare());
-  FAULTLINE_ASSIGN_OR_RETURN(const bool cut, CutApart(overlaps));
+  const bool cut = CutApart(overlaps);
   if (cut) {
     FAULTLINE_ASSIGN_OR_RETURN(overlaps, Compare());
   }
@@ -856,7 +851,7 @@ absl::StatusOr<Identities> IdentityStage::Identify() {
     FAULTLINE_ASSIGN_OR_RETURN(overlaps, Compare());
   }
   Track(overlaps);
-  FAULTLINE_RETURN_IF_ERROR(KeepExemplars());
+  KeepExemplars();
   KeepUnseen();
   Forget();
   for (const auto& [unit, sequences] : exemplars_) {
