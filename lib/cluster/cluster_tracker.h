@@ -72,7 +72,7 @@ struct KnownCluster {
 
 // The rules of METHODS 2.4.
 inline constexpr double kLeastOverlap = 0.3;  // o, to be the same cluster
-inline constexpr double kMostlyPart = 0.5;     // p of a part, q of what merged
+inline constexpr double kMostlyPart = 0.5;    // p of a part, q of what merged
 // Share that must belong the other way round, so that what is merely nearest
 // to a cluster is no part of it.
 inline constexpr double kLeastReturn = 0.1;
