@@ -282,27 +282,24 @@ class ServerCheck {
 
 }  // namespace
 
-void Findings::Print(const char* kind, absl::string_view what) {
-  if (lost_ + duplicates_ + data_losses_ > kMostPrinted) return;
+void Findings::Print(const char* kind, uint64_t count, absl::string_view what) {
+  if (count > kMostPrinted) return;
   std::printf("  %s: %s\n", kind, std::string(what).c_str());
 }
 
 void Findings::Lost(absl::string_view what) {
   absl::MutexLock lock(&mutex_);
-  ++lost_;
-  Print("LOST", what);
+  Print("LOST", ++lost_, what);
 }
 
 void Findings::Duplicate(absl::string_view what) {
   absl::MutexLock lock(&mutex_);
-  ++duplicates_;
-  Print("DUPLICATE", what);
+  Print("DUPLICATE", ++duplicates_, what);
 }
 
 void Findings::DataLoss(absl::string_view what) {
   absl::MutexLock lock(&mutex_);
-  ++data_losses_;
-  Print("damaged, and says so", what);
+  Print("damaged, and says so", ++data_losses_, what);
 }
 
 uint64_t Findings::data_losses() const {

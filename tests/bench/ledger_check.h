@@ -11,7 +11,8 @@
 
 namespace faultline::bench {
 
-// What a server owes to a ledger. Each finding is printed. Thread-safe.
+// What a server owes to a ledger. The first findings of each kind are printed.
+// Thread-safe.
 class Findings {
  public:
   // Acknowledged, and not there or not as it was: `what`. Deletions that are
@@ -27,7 +28,7 @@ class Findings {
   uint64_t data_losses() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  void Print(const char* kind, absl::string_view what)
+  void Print(const char* kind, uint64_t count, absl::string_view what)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;
