@@ -135,7 +135,7 @@ absl::StatusOr<uint64_t> FindRun(const trace::TraceLog& log,
                                  absl::string_view project,
                                  absl::string_view field,
                                  const std::string& trace_id) {
-  const absl::StatusOr<uint64_t> sequence = log.FindTrace(project, trace_id);
+  absl::StatusOr<uint64_t> sequence = log.FindTrace(project, trace_id);
   if (absl::IsNotFound(sequence.status())) {
     return NotFoundError(field, MakeResourceName(project, "traces", trace_id));
   }

@@ -171,7 +171,8 @@ absl::StatusOr<std::vector<bool>> EnrichedPoints(
     double count = copies[point];
     double sum = share[point] * count;
     if (point < static_cast<size_t>(folding.located)) {
-      const int32_t* const row = &knn.neighbors[point * knn.k];
+      // No element when a lone failure has no neighbours (k = 0).
+      const int32_t* const row = knn.neighbors.data() + point * knn.k;
       for (int i = 0; i < knn.k && row[i] >= 0 && count <= smoothing; ++i) {
         const double taken = std::min(copies[row[i]], smoothing + 1 - count);
         sum += taken * share[row[i]];
@@ -378,10 +379,11 @@ class Resampler {
       }
       case Engine::kHdbscan:
         replicate.community =
-            Hdbscan(graph, copies,
-                    DensityOptions(copies.size(),
-                                   std::accumulate(copies.begin(), copies.end(),
-                                                   size_t{0})))
+            Hdbscan(
+                graph, copies,
+                DensityOptions(copies.size(),
+                               static_cast<size_t>(std::accumulate(
+                                   copies.begin(), copies.end(), int64_t{0}))))
                 .label;
         break;
     }

@@ -298,7 +298,7 @@ absl::StatusOr<std::vector<double>> HeaviestShuffledTies(
   const size_t n = sample.mode.size();
   std::vector<std::vector<int32_t>> strata;
   for (size_t row = 0; row < n; ++row) {
-    const auto s = static_cast<size_t>(stratum[row] + 1);
+    const auto s = static_cast<size_t>(stratum[row]) + 1;
     if (strata.size() <= s) strata.resize(s + 1);
     strata[s].push_back(static_cast<int32_t>(row));
   }
