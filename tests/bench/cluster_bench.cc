@@ -47,6 +47,7 @@ struct Options {
   int windows = 1;
   int threads = 2;
   bool tick_only = false;
+  bool digest = false;
   std::string json;
   std::string export_directory;
 };
@@ -321,10 +322,19 @@ absl::Status Export(const std::string& directory, const FailureMap& map,
   return WriteNpy(directory + "/ours.npy", "<i4", absl::StrCat(n, ","), found);
 }
 
+// What must not change where only the speed of a tick does.
+void PrintDigest(const slowloop::TickOutput& output) {
+  std::printf("tick %d digest %s policy %s\n",
+              static_cast<int>(output.state.tick().tick()),
+              output.state.tick().digest().c_str(),
+              output.policy.digest().c_str());
+}
+
 absl::StatusOr<Figures> MeasureWorld(const Options& options) {
   WorldTicks ticks(options.world, options.failures, options.threads);
   const int modes = options.world.modes;
   FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output, ticks.Tick());
+  if (options.digest) PrintDigest(output);
   FailureMap map = ticks.MapFailures(*output.embedder);
   std::vector<FoundCluster> clusters =
       ReadClusters(output.state, map, ticks, modes);
@@ -364,6 +374,7 @@ absl::StatusOr<Figures> MeasureWorld(const Options& options) {
   for (int window = 1; window < options.windows; ++window) {
     ticks.Advance();
     FAULTLINE_ASSIGN_OR_RETURN(output, ticks.Tick());
+    if (options.digest) PrintDigest(output);
     map = ticks.MapFailures(*output.embedder);
     std::vector<FoundCluster> later =
         ReadClusters(output.state, map, ticks, modes);
@@ -488,6 +499,8 @@ int Main(int argc, char** argv) {
       ->check(CLI::PositiveNumber);
   app.add_flag("--tick_only", options.tick_only,
                "Do not cluster the behaviour view once more to score it");
+  app.add_flag("--digest", options.digest,
+               "Print the digests of each tick's state and policy");
   app.add_option("--json", options.json, "File for the figures");
   app.add_option("--export", options.export_directory,
                  "Directory for vectors, labels and runs")
