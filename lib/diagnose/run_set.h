@@ -1,6 +1,7 @@
 #ifndef FAULTLINE_LIB_DIAGNOSE_RUN_SET_H_
 #define FAULTLINE_LIB_DIAGNOSE_RUN_SET_H_
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -30,6 +31,22 @@ class RunSet {
   // Runs in both, in all three.
   size_t CountBoth(const RunSet& other) const;
   size_t CountAll(const RunSet& second, const RunSet& third) const;
+
+  // Calls `visit(run)` for each run; for each that is in all three. Ascending.
+  template <typename Visit>
+  void ForEach(const Visit& visit) const {
+    ForEachOfAll(*this, *this, visit);
+  }
+  template <typename Visit>
+  void ForEachOfAll(const RunSet& second, const RunSet& third,
+                    const Visit& visit) const {
+    for (size_t i = 0; i < words_.size(); ++i) {
+      uint64_t word = words_[i] & second.words_[i] & third.words_[i];
+      for (; word != 0; word &= word - 1) {
+        visit(64 * i + static_cast<size_t>(std::countr_zero(word)));
+      }
+    }
+  }
 
   RunSet operator&(const RunSet& other) const;
   RunSet operator|(const RunSet& other) const;
