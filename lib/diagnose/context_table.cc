@@ -364,9 +364,12 @@ void ContextTable::BuildCells(const Window& window) {
     number.try_emplace(key, number.size());
   const bool rest = sizes.size() > number.size();
   cells_.assign(number.size() + (rest ? 1 : 0), RunSet(cell.size()));
+  cell_of_.resize(cell.size());
   for (size_t i = 0; i < cell.size(); ++i) {
     const auto entry = number.find(cell[i]);
-    cells_[entry == number.end() ? number.size() : entry->second].Add(i);
+    cell_of_[i] = static_cast<uint8_t>(entry == number.end() ? number.size()
+                                                             : entry->second);
+    cells_[cell_of_[i]].Add(i);
   }
 }
 

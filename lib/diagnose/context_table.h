@@ -83,9 +83,11 @@ class ContextTable {
   }
 
   // The runs parted by task type, dataset, agent and tool set: runs of one cell
-  // could have had the same candidates and tools. Disjoint; the largest ones,
-  // and what is left.
+  // could have had the same candidates and tools. Disjoint; the 16 largest
+  // ones, and what is left.
   const std::vector<RunSet>& cells() const { return cells_; }
+  // Index into cells() of each run.
+  absl::Span<const uint8_t> cell_of() const { return cell_of_; }
 
   // Features that cannot matter: bits of the hash of the trace id.
   const std::vector<RunSet>& controls() const { return controls_; }
@@ -104,6 +106,7 @@ class ContextTable {
   RunSet treated_;
   std::array<std::vector<RunSet>, kPrognosticCount> strata_;
   std::vector<RunSet> cells_;
+  std::vector<uint8_t> cell_of_;
   std::vector<RunSet> controls_;
 };
 

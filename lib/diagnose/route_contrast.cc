@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::diagnose {
@@ -33,6 +34,13 @@ double Variance(double failed, double runs) {
   return rate * (1 - rate) / runs;
 }
 
+std::vector<const RunSet*> RunsOf(const std::vector<const Feature*>& values) {
+  std::vector<const RunSet*> runs;
+  runs.reserve(values.size());
+  for (const Feature* value : values) runs.push_back(&value->runs);
+  return runs;
+}
+
 struct Candidate {
   const Feature* feature;
   Regret regret;
@@ -43,12 +51,13 @@ std::vector<Candidate> RankCandidates(const ContextTable& table,
                                       const RunSet& scope,
                                       absl::string_view field,
                                       const RunSet& targets) {
+  const std::vector<const Feature*> values = table.Values(field);
+  RegretCounter counter(table, RunsOf(values), targets);
+  counter.Count(scope, scope);
   std::vector<Candidate> candidates;
-  for (const Feature* feature : table.Values(field)) {
-    Candidate candidate{feature,
-                        DiscoveryRegret(table, scope, feature->runs, targets)};
-    if (candidate.regret.runs < kMinRuns) continue;
-    candidates.push_back(std::move(candidate));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const Regret regret = counter.Of(i);
+    if (regret.runs >= kMinRuns) candidates.push_back({values[i], regret});
   }
   std::stable_sort(candidates.begin(), candidates.end(),
                    [](const Candidate& a, const Candidate& b) {
@@ -103,27 +112,99 @@ std::optional<ArmContrast> CompareArms(const ContextTable& table,
   return contrast;
 }
 
-Regret DiscoveryRegret(const ContextTable& table, const RunSet& scope,
-                       const RunSet& better, const RunSet& targets) {
-  const RunSet runs = scope & table.discovery() & ~table.treated();
-  const RunSet failures = runs & table.failed();
-  const RunSet chosen = runs & better;
-  const RunSet in_scope = targets & scope;
+RegretCounter::RegretCounter(const ContextTable& table,
+                             absl::Span<const RunSet* const> better,
+                             const RunSet& targets)
+    : target_count_(static_cast<double>(targets.Count())),
+      counted_(table.discovery() | targets),
+      ways_(1),
+      cells_(table.cells().size()),
+      better_(better.size() * cells_.size()) {
+  std::vector<uint32_t> ways_of(table.size());
+  absl::flat_hash_map<std::pair<uint32_t, uint32_t>, uint32_t> extended;
+  for (uint32_t way = 0; way < better.size(); ++way) {
+    better[way]->ForEachOfAll(counted_, counted_, [&](size_t run) {
+      const uint32_t before = ways_of[run];
+      const auto [entry, added] = extended.try_emplace(
+          {before, way}, static_cast<uint32_t>(ways_.size()));
+      if (added) {
+        ways_.push_back(ways_[before]);
+        ways_.back().push_back(way);
+      }
+      ways_of[run] = entry->second;
+    });
+  }
+  FindGroups(table, targets, ways_of);
+}
+
+void RegretCounter::FindGroups(const ContextTable& table, const RunSet& targets,
+                               const std::vector<uint32_t>& ways_of) {
+  constexpr uint32_t kNew = ~uint32_t{0};
+  std::vector<uint32_t> number(ways_.size() * cells_.size() << 4, kNew);
+  group_.resize(table.size());
+  counted_.ForEach([&](size_t run) {
+    const Group group{ways_of[run],
+                      table.cell_of()[run],
+                      table.discovery().Has(run),
+                      table.treated().Has(run),
+                      table.failed().Has(run),
+                      targets.Has(run)};
+    uint32_t& known =
+        number[(group.ways * cells_.size() + group.cell) << 4 |
+               (group.discovery ? 1 : 0) | (group.treated ? 2 : 0) |
+               (group.failed ? 4 : 0) | (group.target ? 8 : 0)];
+    if (known == kNew) {
+      known = static_cast<uint32_t>(groups_.size());
+      groups_.push_back(group);
+    }
+    group_[run] = known;
+  });
+  sizes_.resize(groups_.size());
+}
+
+void RegretCounter::Count(const RunSet& scope, const RunSet& term) {
+  std::fill(sizes_.begin(), sizes_.end(), 0);
+  counted_.ForEachOfAll(scope, term,
+                        [this](size_t run) { ++sizes_[group_[run]]; });
+  std::fill(cells_.begin(), cells_.end(), CellCounts());
+  std::fill(better_.begin(), better_.end(), BetterCounts());
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    const Group& group = groups_[g];
+    CellCounts& cell = cells_[group.cell];
+    const uint32_t runs = sizes_[g];
+    if (group.target) cell.targets += runs;
+    if (!group.discovery) continue;
+    cell.discovery += runs;
+    if (group.treated) continue;
+    cell.runs += runs;
+    if (group.failed) cell.failed += runs;
+    for (const uint32_t way : ways_[group.ways]) {
+      BetterCounts& better = better_[way * cells_.size() + group.cell];
+      better.runs += runs;
+      if (group.failed) better.failed += runs;
+    }
+  }
+}
+
+Regret RegretCounter::Of(size_t i) const {
   Regret regret;
-  regret.runs = chosen.Count();
-  regret.with_choice = RunSet(table.size());
   double variance = 0;
   double better_failures = 0;  // were every run with a choice like that
   double better_variance = 0;
   double other_failures = 0;
   double compared = 0;
-  for (const RunSet& cell : table.cells()) {
-    const auto with = static_cast<double>(chosen.CountBoth(cell));
-    const auto all = static_cast<double>(runs.CountBoth(cell));
+  size_t runs = 0;
+  for (size_t c = 0; c < cells_.size(); ++c) {
+    const CellCounts& cell = cells_[c];
+    const BetterCounts& better = better_[i * cells_.size() + c];
+    regret.scope_runs += cell.discovery;
+    regret.runs += better.runs;
+    runs += cell.runs;
+    const auto with = static_cast<double>(better.runs);
+    const auto all = static_cast<double>(cell.runs);
     if (with < std::max(kMinCellRuns, kMinCellShare * all)) continue;
-    const auto failed_in_all = static_cast<double>(failures.CountBoth(cell));
-    const auto failed_with =
-        static_cast<double>(chosen.CountAll(cell, table.failed()));
+    const auto failed_in_all = static_cast<double>(cell.failed);
+    const auto failed_with = static_cast<double>(better.failed);
     const double rate = failed_in_all / all;
     const double failed = failed_with + kShrinkage * rate;
     compared += all;
@@ -133,24 +214,37 @@ Regret DiscoveryRegret(const ContextTable& table, const RunSet& scope,
         all * (with < all ? (failed_in_all - failed_with) / (all - with)
                           : failed_with / with);
     const double fall = rate - failed / (with + kShrinkage);
-    const auto weight = static_cast<double>(in_scope.CountBoth(cell));
+    const auto weight = static_cast<double>(cell.targets);
     regret.spared += weight * fall;
     regret.spared_in_scope += all * fall;
     variance += weight * weight * Variance(failed, with + kShrinkage);
-    regret.with_choice = regret.with_choice | (cell & scope);
+    regret.cells_with_choice |= uint32_t{1} << c;
+    regret.choice_runs += cell.discovery;
+    regret.choice_successes += cell.runs - cell.failed;
+    regret.better_successes += better.runs - better.failed;
   }
   if (compared > 0) {
-    regret.spared_in_scope /= static_cast<double>(runs.Count());
+    regret.spared_in_scope /= static_cast<double>(runs);
     regret.large =
         IsLarge((better_failures + std::sqrt(better_variance)) / compared,
                 other_failures / compared);
   }
-  const auto count = static_cast<double>(targets.Count());
-  if (count > 0) {
-    regret.spared /= count;
-    regret.error = std::sqrt(variance) / count;
+  if (target_count_ > 0) {
+    regret.spared /= target_count_;
+    regret.error = std::sqrt(variance) / target_count_;
   }
   return regret;
+}
+
+RunSet RunsWithChoice(const ContextTable& table, const RunSet& scope,
+                      const Regret& regret) {
+  RunSet runs(table.size());
+  for (size_t c = 0; c < table.cells().size(); ++c) {
+    if ((regret.cells_with_choice >> c & 1) != 0) {
+      runs = runs | (table.cells()[c] & scope);
+    }
+  }
+  return runs;
 }
 
 std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
@@ -163,12 +257,12 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
 
   const Regret& least = candidates.front().regret;
   RouteContrast contrast;
-  contrast.with_choice = least.with_choice;
+  contrast.with_choice = RunsWithChoice(table, scope, least);
   RunSet best(table.size());
   RunSet others(table.size());
   for (const Candidate& candidate : candidates) {
     if (candidate.regret.spared >= least.spared - kEqualRate &&
-        candidate.regret.with_choice == least.with_choice) {
+        candidate.regret.cells_with_choice == least.cells_with_choice) {
       contrast.best.push_back(candidate.feature->comparison.text());
       best = best | candidate.feature->runs;
     } else {
@@ -183,13 +277,22 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
   return contrast;
 }
 
-std::optional<Regret> RouteRegret(const ContextTable& table,
-                                  const RunSet& scope, absl::string_view field,
-                                  const RunSet& targets) {
-  const std::vector<Candidate> candidates =
-      RankCandidates(table, scope, field, targets);
-  if (candidates.size() < 2) return std::nullopt;
-  return candidates.front().regret;
+RouteRegret::RouteRegret(const ContextTable& table, absl::string_view field,
+                         const RunSet& targets)
+    : candidates_(table.Values(field).size()),
+      counter_(table, RunsOf(table.Values(field)), targets) {}
+
+std::optional<Regret> RouteRegret::In(const RunSet& scope, const RunSet& term) {
+  counter_.Count(scope, term);
+  std::optional<Regret> least;
+  size_t enough = 0;
+  for (size_t i = 0; i < candidates_; ++i) {
+    const Regret regret = counter_.Of(i);
+    if (regret.runs < kMinRuns) continue;
+    ++enough;
+    if (!least || regret.spared > least->spared) least = regret;
+  }
+  return enough < 2 ? std::nullopt : least;
 }
 
 double HeldOutShare(const ContextTable& table, const RunSet& scope) {

@@ -35,20 +35,36 @@ bool IsCategory(const Feature& feature) {
   return feature.comparison.op() == v1::Comparison::OPERATOR_EQUAL;
 }
 
-bool Holds(const v1::Comparison& comparison, const embedding::Run& run) {
+// The runs that `holds` is true of.
+template <typename Holds>
+RunSet Select(const Window& window, const Holds& holds) {
+  RunSet runs(window.runs.size());
+  for (size_t i = 0; i < window.runs.size(); ++i) {
+    if (holds(*window.runs[i])) runs.Add(i);
+  }
+  return runs;
+}
+
+RunSet MatchingRuns(const Window& window, const v1::Comparison& comparison) {
   const bool word = comparison.op() == v1::Comparison::OPERATOR_HAS_WORD;
   if (word || comparison.op() == v1::Comparison::OPERATOR_EQUAL) {
-    return std::binary_search(
-        run.context.begin(), run.context.end(),
-        embedding::ContextKey(comparison.field(), comparison.text(), word));
+    const uint64_t key =
+        embedding::ContextKey(comparison.field(), comparison.text(), word);
+    return Select(window, [key](const embedding::Run& run) {
+      return std::binary_search(run.context.begin(), run.context.end(), key);
+    });
   }
-  if (comparison.op() != v1::Comparison::OPERATOR_AT_LEAST) return false;
-  const uint64_t key = embedding::NumberKey(comparison.field());
-  return std::any_of(run.context_numbers.begin(), run.context_numbers.end(),
-                     [&](const auto& number) {
-                       return number.first == key &&
-                              number.second >= comparison.number();
-                     });
+  if (comparison.op() == v1::Comparison::OPERATOR_AT_LEAST) {
+    const uint64_t key = embedding::NumberKey(comparison.field());
+    return Select(window, [&](const embedding::Run& run) {
+      return std::any_of(run.context_numbers.begin(), run.context_numbers.end(),
+                         [&](const auto& number) {
+                           return number.first == key &&
+                                  number.second >= comparison.number();
+                         });
+    });
+  }
+  return RunSet(window.runs.size());
 }
 
 }  // namespace
@@ -57,19 +73,18 @@ Scope EverythingScope(const ContextTable& table) {
   return {MakePredicate({}), RunSet::All(table.size())};
 }
 
-Scope SearchScope(const ContextTable& table,
-                  const std::function<double(const RunSet& runs)>& score,
+Scope SearchScope(const ContextTable& table, ScopeScore score,
                   const ScopeGain& gain) {
   Scope scope = EverythingScope(table);
   std::vector<const Feature*> terms;
-  double current = score(scope.runs);
+  double current = score(scope.runs, scope.runs);
   while (terms.size() < kMaxTerms) {
     const Feature* best = nullptr;
     double best_score =
         current + std::max(gain.absolute, gain.relative * std::abs(current));
     for (const Feature& feature : table.features()) {
       if (!feature.may_scope) continue;
-      const double candidate = score(scope.runs & feature.runs);
+      const double candidate = score(scope.runs, feature.runs);
       const bool simpler =
           best != nullptr && IsCategory(*best) && !IsCategory(feature);
       if (candidate > (simpler ? 1 + kSimplicity : 1) * best_score) {
@@ -91,9 +106,9 @@ Scope FindClusterScope(const ContextTable& table, const RunSet& members) {
   const auto inside = static_cast<double>(members.Count());
   const auto outside = static_cast<double>(rest.Count());
   if (inside == 0 || outside == 0) return EverythingScope(table);
-  const auto score = [&](const RunSet& runs) {
-    const double covered = members.CountBoth(runs) / inside;
-    const double others = rest.CountBoth(runs) / outside;
+  const auto score = [&](const RunSet& scope, const RunSet& term) {
+    const double covered = members.CountAll(scope, term) / inside;
+    const double others = rest.CountAll(scope, term) / outside;
     const double error =
         std::sqrt(others * (1 - others) * (1 / inside + 1 / outside));
     return covered - others - kStandardErrors * error;
@@ -120,13 +135,8 @@ RunSet MatchingRuns(const Window& window, const v1::Predicate& predicate) {
     }
     case v1::Predicate::kNot:
       return ~MatchingRuns(window, predicate.not_());
-    case v1::Predicate::kComparison: {
-      RunSet runs(size);
-      for (size_t i = 0; i < size; ++i) {
-        if (Holds(predicate.comparison(), *window.runs[i])) runs.Add(i);
-      }
-      return runs;
-    }
+    case v1::Predicate::kComparison:
+      return MatchingRuns(window, predicate.comparison());
     case v1::Predicate::EXPRESSION_NOT_SET:
       break;
   }

@@ -1,8 +1,7 @@
 #ifndef FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
 #define FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
 
-#include <functional>
-
+#include "absl/functional/function_ref.h"
 #include "faultline/v1/predicate.pb.h"
 #include "lib/diagnose/context_table.h"
 #include "lib/diagnose/run_set.h"
@@ -24,13 +23,15 @@ struct ScopeGain {
   double relative = 0;
 };
 
+// Judges the runs that are in both sets; must look at the discovery side only.
+using ScopeScore =
+    absl::FunctionRef<double(const RunSet& scope, const RunSet& term)>;
+
 // Adds, up to three times, the feature that raises `score` most, categories
 // before words and thresholds that are hardly better, until none gains enough.
-// `score` judges a set of runs and must look at the discovery side only. The
-// terms stand in an order of their own, so that equal scopes are equal
+// The terms stand in an order of their own, so that equal scopes are equal
 // messages.
-Scope SearchScope(const ContextTable& table,
-                  const std::function<double(const RunSet& runs)>& score,
+Scope SearchScope(const ContextTable& table, ScopeScore score,
                   const ScopeGain& gain);
 
 // The scope of a cluster: covers its members and few other runs of the

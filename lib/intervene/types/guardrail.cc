@@ -141,20 +141,19 @@ class Search {
     const std::string token = StepToken(*best);
     const RunSet with = RunsWithToken(
         window_, [&token](absl::string_view text) { return text == token; });
-    const auto worth = [&](const RunSet& runs) {
-      const diagnose::Regret regret =
-          diagnose::DiscoveryRegret(table_, runs, with, members_);
-      if (regret.runs < kMinRuns || !IsUsual(with, regret.with_choice)) {
-        return 0.0;
-      }
-      return ScopeWorth(table_, runs, regret);
+    const auto discovery = static_cast<double>(table_.discovery().Count());
+    diagnose::RegretCounter regrets(table_, {&with}, members_);
+    const auto worth = [&](const RunSet& runs, const RunSet& term) {
+      regrets.Count(runs, term);
+      const diagnose::Regret regret = regrets.Of(0);
+      return regret.runs >= kMinRuns && IsUsual(regret)
+                 ? ScopeWorth(discovery, regret)
+                 : 0;
     };
     const diagnose::Scope scope = diagnose::SearchScope(table_, worth, kGain);
-    if (worth(scope.runs) <= 0) return;
+    if (worth(scope.runs, scope.runs) <= 0) return;
     const RunSet runs =
-        diagnose::DiscoveryRegret(table_, scope.runs, with, members_)
-            .with_choice &
-        natural_;
+        RunsWithChoice(table_, scope.runs, regrets.Of(0)) & natural_;
     const auto arms = diagnose::CompareArms(table_, runs & with, runs & ~with,
                                             Prognostic::kNone);
     if (!arms || !arms->Holds()) return;
@@ -176,12 +175,10 @@ class Search {
         arms->other_runs);
   }
 
-  // Most discovery successes among `runs` are `with`.
-  bool IsUsual(const RunSet& with, const RunSet& runs) const {
-    const RunSet successes =
-        runs & table_.discovery() & ~table_.failed() & natural_;
-    return with.CountBoth(successes) >=
-           kMinUsualShare * static_cast<double>(successes.Count());
+  // Most discovery successes that had the choice took the step.
+  static bool IsUsual(const diagnose::Regret& regret) {
+    return static_cast<double>(regret.better_successes) >=
+           kMinUsualShare * static_cast<double>(regret.choice_successes);
   }
 
   void LimitRepeats() {

@@ -39,17 +39,13 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context) {
   return usual.size() < kMinUsual ? context.success_traces : usual;
 }
 
-double ScopeWorth(const diagnose::ContextTable& table,
-                  const diagnose::RunSet& scope,
-                  const diagnose::Regret& regret) {
-  const auto all = static_cast<double>(table.discovery().Count());
-  const auto inside = static_cast<double>(scope.CountBoth(table.discovery()));
+double ScopeWorth(double discovery_runs, const diagnose::Regret& regret) {
+  const auto inside = static_cast<double>(regret.scope_runs);
   if (inside == 0 || !regret.large) return 0;
-  const double with_choice =
-      regret.with_choice.CountBoth(table.discovery()) / inside;
+  const double with_choice = static_cast<double>(regret.choice_runs) / inside;
   return std::max(0.0, regret.spared - regret.error) *
          std::max(0.0, regret.spared_in_scope) * with_choice *
-         std::pow(inside / all, kWidth);
+         std::pow(inside / discovery_runs, kWidth);
 }
 
 }  // namespace faultline::intervene

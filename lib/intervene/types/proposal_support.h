@@ -25,9 +25,8 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context);
 // choice at all, which keep out runs that gain nothing; and a root of the
 // scope's share of all runs, which weighs a wide scope against a slightly
 // better narrow one. 0 where the regret in scope is too small to act on.
-double ScopeWorth(const diagnose::ContextTable& table,
-                  const diagnose::RunSet& scope,
-                  const diagnose::Regret& regret);
+// `discovery_runs`: of all.
+double ScopeWorth(double discovery_runs, const diagnose::Regret& regret);
 
 }  // namespace faultline::intervene
 

@@ -42,13 +42,14 @@ class RoutingPolicyType final : public InterventionType {
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
     const RunSet members = SampledMembers(context);
-    const auto worth = [&](const RunSet& runs) {
-      const auto regret =
-          diagnose::RouteRegret(table, runs, diagnose::kRouteField, members);
-      return regret ? ScopeWorth(table, runs, *regret) : 0;
+    const auto discovery = static_cast<double>(table.discovery().Count());
+    diagnose::RouteRegret regrets(table, diagnose::kRouteField, members);
+    const auto worth = [&](const RunSet& runs, const RunSet& term) {
+      const auto regret = regrets.In(runs, term);
+      return regret ? ScopeWorth(discovery, *regret) : 0;
     };
     const diagnose::Scope scope = diagnose::SearchScope(table, worth, kGain);
-    if (worth(scope.runs) <= 0) return {};
+    if (worth(scope.runs, scope.runs) <= 0) return {};
     const auto routes = diagnose::CompareRoutes(table, scope.runs,
                                                 diagnose::kRouteField, members);
     if (!routes || !routes->arms.Holds()) return {};
