@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/cluster/agreement.h"
@@ -20,7 +21,6 @@
 #include "lib/cluster/neighbor_vote.h"
 #include "lib/cluster/snn_graph.h"
 #include "lib/space/knn_graph.h"
-#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::cluster {
@@ -411,7 +411,7 @@ absl::StatusOr<std::vector<Replicate>> DrawBeside(
     const std::vector<std::function<void()>>& tasks) {
   std::vector<absl::StatusOr<Replicate>> drawn(resampler.count());
   // The tasks first: they take longer.
-  space::ParallelFor(tasks.size() + drawn.size(), threads, [&](size_t i) {
+  base::ParallelFor(tasks.size() + drawn.size(), threads, [&](size_t i) {
     if (i < tasks.size()) {
       tasks[i]();
     } else {
@@ -744,7 +744,7 @@ absl::StatusOr<Clustering> ClusterAll(const ClusteringInput& input,
       CountTies(points.graph, partition.mode, points.copies);
   const std::vector<Ties> part_ties =
       CountTies(points.graph, partition.part, points.copies);
-  space::ParallelFor(drafts.size(), options.threads, [&](size_t g) {
+  base::ParallelFor(drafts.size(), options.threads, [&](size_t g) {
     Draft& draft = drafts[g];
     Group& group = draft.group;
     group.stability = stability[g];

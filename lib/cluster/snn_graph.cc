@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "lib/space/parallel.h"
+#include "lib/base/parallel.h"
 
 namespace faultline::cluster {
 namespace {
@@ -17,7 +17,7 @@ namespace {
 template <typename Work>
 void ForRanges(int32_t n, int threads, const Work& work) {
   const int64_t parts = std::clamp(threads, 1, std::max(1, n));
-  space::ParallelFor(parts, threads, [&](int64_t i) {
+  base::ParallelFor(parts, threads, [&](int64_t i) {
     work(static_cast<int32_t>(n * i / parts),
          static_cast<int32_t>(n * (i + 1) / parts));
   });

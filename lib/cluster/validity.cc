@@ -9,12 +9,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/cluster/consensus.h"
 #include "lib/cluster/duplicates.h"
 #include "lib/cluster/snn_graph.h"
-#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 #include "lib/stats/evidence.h"
 
@@ -331,8 +331,8 @@ absl::StatusOr<std::vector<double>> HeaviestShuffledTies(
     return again.HeaviestCommunity();
   };
   std::vector<absl::StatusOr<double>> found(std::max(replicates, 0));
-  space::ParallelFor(found.size(), threads,
-                     [&](size_t i) { found[i] = shuffle(i); });
+  base::ParallelFor(found.size(), threads,
+                    [&](size_t i) { found[i] = shuffle(i); });
   std::vector<double> heaviest;
   heaviest.reserve(found.size());
   for (const absl::StatusOr<double>& one : found) {

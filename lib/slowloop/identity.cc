@@ -12,10 +12,10 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/base/ulid.h"
-#include "lib/space/parallel.h"
 
 namespace faultline::slowloop {
 namespace {
@@ -439,7 +439,7 @@ std::vector<float> IdentityStage::VectorsOf(
   const auto d = static_cast<size_t>(input_.embedder->dimension());
   std::vector<float> vectors(runs.size() * d);
   const size_t blocks = (runs.size() + kEmbedBlock - 1) / kEmbedBlock;
-  space::ParallelFor(blocks, input_.threads, [&](size_t block) {
+  base::ParallelFor(blocks, input_.threads, [&](size_t block) {
     const size_t end = std::min(runs.size(), (block + 1) * kEmbedBlock);
     for (size_t i = block * kEmbedBlock; i < end; ++i) {
       const auto out = absl::MakeSpan(vectors).subspan(i * d, d);

@@ -9,7 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/hash.h"
-#include "lib/space/parallel.h"
+#include "lib/base/parallel.h"
 
 namespace faultline::slowloop {
 namespace {
@@ -45,7 +45,7 @@ bool Primary(absl::string_view field) {
 void ForRuns(size_t runs, int threads,
              const std::function<void(size_t run)>& work) {
   const size_t tasks = (runs + kRunsPerTask - 1) / kRunsPerTask;
-  space::ParallelFor(tasks, threads, [&](size_t task) {
+  base::ParallelFor(tasks, threads, [&](size_t task) {
     const size_t last = std::min(runs, (task + 1) * kRunsPerTask);
     for (size_t i = task * kRunsPerTask; i < last; ++i) work(i);
   });
@@ -180,7 +180,7 @@ std::vector<SliceVariable> ListSlices(absl::Span<const Run* const> runs,
   });
 
   std::vector<SliceVariable> variables(fields.size());
-  space::ParallelFor(fields.size(), threads, [&](size_t f) {
+  base::ParallelFor(fields.size(), threads, [&](size_t f) {
     variables[f] = CutTexts(std::move(fields[f]));
   });
   std::map<std::string, uint64_t> numbers;

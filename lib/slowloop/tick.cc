@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "google/protobuf/util/time_util.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/cluster/clusterer.h"
@@ -22,7 +23,6 @@
 #include "lib/slowloop/identity.h"
 #include "lib/slowloop/matrix.h"
 #include "lib/slowloop/validity_stage.h"
-#include "lib/space/parallel.h"
 
 namespace faultline::slowloop {
 namespace {
@@ -227,7 +227,7 @@ void Workspace::EmbedInto(Map map, const embedding::ContrastWeights* contrast,
   out->dimension = output_.embedder->dimension();
   out->values.resize(rows.size() * out->dimension);
   const size_t blocks = (rows.size() + kEmbedBlock - 1) / kEmbedBlock;
-  space::ParallelFor(blocks, input_.threads, [&](size_t block) {
+  base::ParallelFor(blocks, input_.threads, [&](size_t block) {
     const size_t last = std::min(rows.size(), (block + 1) * kEmbedBlock);
     for (size_t i = block * kEmbedBlock; i < last; ++i) {
       output_.embedder->Embed(*runs_[rows[i]], map, contrast, out->row(i));
@@ -306,7 +306,7 @@ absl::StatusOr<std::string> Workspace::ClusterFailures() {
   absl::StatusOr<cluster::Clustering> behavior_found;
   absl::StatusOr<cluster::Clustering> trajectory_found;
   const int threads = std::max(1, input_.threads / 2);
-  space::ParallelFor(2, input_.threads, [&](size_t view) {
+  base::ParallelFor(2, input_.threads, [&](size_t view) {
     if (view == 0) {
       behavior_found = ClusterView(failure_vectors_, behavior_, threads);
     } else {

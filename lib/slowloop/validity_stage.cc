@@ -9,12 +9,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/cluster/enrichment.h"
 #include "lib/cluster/validity.h"
 #include "lib/slowloop/slice_table.h"
-#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 #include "lib/stats/evidence.h"
 #include "lib/stats/information.h"
@@ -388,7 +388,7 @@ void Validation::CheckSlices(const Assignment& assignment) {
       variables_.size());
   std::vector<std::vector<std::vector<int64_t>>> counts(variables_.size());
   std::vector<std::vector<int64_t>> totals(variables_.size());
-  space::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
+  base::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
     const SliceVariable& variable = variables_[v];
     if (variable.primary) {
       cluster::HeldOutRuns runs;
@@ -454,7 +454,7 @@ void Validation::MeasureInformation(const Assignment& assignment) {
   for (const SliceVariable& variable : variables_) {
     levels.push_back(LevelsOf(variable, held_out_rows_));
   }
-  space::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
+  base::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
     if (!Primary(c, assignment.view)) return;
     v1::Validity& validity = output_.findings[c].validity;
     std::vector<int32_t> inside;
@@ -482,7 +482,7 @@ Matrix Validation::ClusteredVectors(v1::View view,
   if (view == v1::VIEW_TRAJECTORY) return SelectRows(*input_.trajectory, rows);
   Matrix vectors{input_.embedder->dimension(), {}};
   vectors.values.resize(rows.size() * vectors.dimension);
-  space::ParallelFor(rows.size(), input_.threads, [&](size_t i) {
+  base::ParallelFor(rows.size(), input_.threads, [&](size_t i) {
     input_.embedder->Embed(*input_.runs[rows[i]], embedding::Map::kFailure,
                            input_.contrast, vectors.row(i));
   });
@@ -563,7 +563,7 @@ ViewFinding Validation::CompareWithSlices(v1::View view, const Sample& sample) {
   ViewFinding report;
   report.view = view;
   report.slice_agreements.resize(variables_.size());
-  space::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
+  base::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
     v1::SliceAgreement& one = report.slice_agreements[v];
     one.set_variable(variables_[v].name);
     one.set_agreement(stats::AdjustedMutualInformation(
@@ -578,7 +578,7 @@ ViewFinding Validation::CompareWithSlices(v1::View view, const Sample& sample) {
       report.slice_agreements[0].agreement() > kTooMuchAgreement) {
     report.residualized = report.slice_agreements[0].variable();
   }
-  space::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
+  base::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
     if (!Primary(c, view)) return;
     std::vector<int32_t> inside;
     inside.reserve(sample.mode.size());
@@ -661,7 +661,7 @@ absl::Status Validation::LeaveSlicesOut(v1::View view, const Sample& sample,
       left_out.push_back({v, level, {}});
     }
   }
-  space::ParallelFor(left_out.size(), input_.threads, [&](size_t i) {
+  base::ParallelFor(left_out.size(), input_.threads, [&](size_t i) {
     LeftOut& one = left_out[i];
     std::vector<bool> kept;
     kept.reserve(sample.rows.size());

@@ -9,10 +9,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "lib/base/error_detail.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/space/blas.h"
-#include "lib/space/parallel.h"
 
 namespace faultline::space {
 namespace {
@@ -230,7 +230,7 @@ void WriteRow(const SearchTask& task, int32_t query, size_t i,
 KnnGraph SearchExactly(const SearchTask& task, int threads) {
   KnnGraph graph = EmptyGraph(task);
   const size_t blocks = (task.queries.count + kQueryBlock - 1) / kQueryBlock;
-  ParallelFor(blocks, threads, [&](size_t block) {
+  base::ParallelFor(blocks, threads, [&](size_t block) {
     const size_t q = block * kQueryBlock;
     const size_t m = std::min(kQueryBlock, task.queries.count - q);
     BlockScanner scanner(task.queries, q, m, task.points, nullptr, task.keep());
@@ -285,7 +285,7 @@ OwnRows Gather(const Rows& rows, const std::vector<int32_t>& order,
   gathered.data.resize(order.size() * d);
   gathered.norms.resize(order.size());
   const size_t blocks = (order.size() + kPointBlock - 1) / kPointBlock;
-  ParallelFor(blocks, threads, [&](size_t block) {
+  base::ParallelFor(blocks, threads, [&](size_t block) {
     const size_t end = std::min(order.size(), (block + 1) * kPointBlock);
     for (size_t i = block * kPointBlock; i < end; ++i) {
       std::copy_n(rows.row(order[i]), d, &gathered.data[i * d]);
@@ -330,7 +330,7 @@ OwnRows TrainCenters(const Rows& points, size_t count, uint64_t seed,
     const Buckets members = GroupByBucket(
         NearestCenter(rows.view(), centers.view(), seed, threads), count);
     // A centre that lost its rows stays where it is.
-    ParallelFor(count, threads, [&](size_t c) {
+    base::ParallelFor(count, threads, [&](size_t c) {
       const size_t begin = members.begin[c];
       const size_t end = members.begin[c + 1];
       if (begin == end) return;
@@ -402,7 +402,7 @@ KnnGraph SearchBuckets(const SearchTask& task, size_t bucket_size, int probes,
     }
   }
   KnnGraph graph = EmptyGraph(task);
-  ParallelFor(blocks.size(), threads, [&](size_t i) {
+  base::ParallelFor(blocks.size(), threads, [&](size_t i) {
     const Block& block = blocks[i];
     BlockScanner scanner(sorted_queries, block.first, block.count,
                          sorted_points.view(), point_buckets.order.data(),

@@ -1,5 +1,5 @@
-#ifndef FAULTLINE_LIB_SPACE_PARALLEL_H_
-#define FAULTLINE_LIB_SPACE_PARALLEL_H_
+#ifndef FAULTLINE_LIB_BASE_PARALLEL_H_
+#define FAULTLINE_LIB_BASE_PARALLEL_H_
 
 #include <algorithm>
 #include <atomic>
@@ -7,7 +7,7 @@
 #include <thread>
 #include <vector>
 
-namespace faultline::space {
+namespace faultline::base {
 
 // Calls `task(i)` once for each i in [0, count) on up to `threads` threads and
 // waits for all. Tasks must not depend on one another.
@@ -24,6 +24,6 @@ void ParallelFor(size_t count, int threads, const Task& task) {
   for (std::thread& helper : helpers) helper.join();
 }
 
-}  // namespace faultline::space
+}  // namespace faultline::base
 
-#endif  // FAULTLINE_LIB_SPACE_PARALLEL_H_
+#endif  // FAULTLINE_LIB_BASE_PARALLEL_H_
