@@ -53,12 +53,11 @@ BehaviorContrast::BehaviorContrast(const Window& window,
 
 std::vector<uint32_t> BehaviorContrast::Count(const RunSet& group) const {
   std::vector<uint32_t> counts(columns_.size());
-  for (size_t i = 0; i < extent_.size(); ++i) {
-    if (!group.Has(i)) continue;
-    for (uint32_t t = extent_[i].first; t < extent_[i].second; ++t) {
+  group.ForEach([&](size_t run) {
+    for (uint32_t t = extent_[run].first; t < extent_[run].second; ++t) {
       ++counts[tokens_[t]];
     }
-  }
+  });
   return counts;
 }
 
@@ -97,19 +96,19 @@ double BehaviorContrast::NumericEffect(int index, const RunSet& first,
     double mean() const { return sum / n; }
     double deviations() const { return squares - sum * sum / n; }
   };
-  Moments in_first;
-  Moments in_second;
-  for (size_t i = 0; i < window_.runs.size(); ++i) {
-    const double value = window_.runs[i]->numeric[index];
-    if (std::isnan(value)) continue;
-    for (const auto& [group, moments] :
-         {std::pair(&first, &in_first), std::pair(&second, &in_second)}) {
-      if (!group->Has(i)) continue;
-      moments->n += 1;
-      moments->sum += value;
-      moments->squares += value * value;
-    }
-  }
+  const auto measure = [&](const RunSet& group) {
+    Moments moments;
+    group.ForEach([&](size_t run) {
+      const double value = window_.runs[run]->numeric[index];
+      if (std::isnan(value)) return;
+      moments.n += 1;
+      moments.sum += value;
+      moments.squares += value * value;
+    });
+    return moments;
+  };
+  const Moments in_first = measure(first);
+  const Moments in_second = measure(second);
   if (in_first.n < 2 || in_second.n < 2) return 0;
   const double variance = (in_first.deviations() + in_second.deviations()) /
                           (in_first.n + in_second.n - 2);

@@ -12,7 +12,7 @@ namespace faultline::diagnose {
 
 // What a test of causes needs to know of one cluster.
 struct CauseSubject {
-  RunSet held_out_members;
+  RunSet held_out_members;  // failed
   // Found in the trajectory view only: its tasks are its scope, so the test is
   // made inside `scope`, failures against successes, and not on the features
   // of tasks or of the scope (METHODS 1.5).
@@ -45,14 +45,17 @@ struct CauseTest {
 // Tests every feature on every subject, held-out side, by Mantel-Haenszel in
 // prognostic strata without the tested variable: cases against successes and
 // against other failures, as an intersection-union test; Benjamini-Hochberg
-// over all of them (METHODS 4.1). By subject, then feature.
+// over all of them (METHODS 4.1). By subject, then feature. The same for any
+// number of threads.
 std::vector<CauseTest> TestCauses(const ContextTable& table,
-                                  absl::Span<const CauseSubject> subjects);
+                                  absl::Span<const CauseSubject> subjects,
+                                  int threads = 1);
 
 // Share of the table's negative controls, over all subjects, that come out
 // below .05 against successes. Near .05 where the tests are calibrated.
 double NegativeControlRate(const ContextTable& table,
-                           absl::Span<const CauseSubject> subjects);
+                           absl::Span<const CauseSubject> subjects,
+                           int threads = 1);
 
 }  // namespace faultline::diagnose
 

@@ -335,8 +335,12 @@ void ContextTable::BuildStrata(const Window& window) {
     const std::vector<int32_t> stratum = cluster::PrognosticStrata(
         discovery_cell, discovery_failed, held_out_cell, &strata);
     strata_[left_out].assign(strata, RunSet(window.runs.size()));
+    stratum_of_[left_out].assign(window.runs.size(),
+                                 static_cast<uint32_t>(strata));
     for (size_t i = 0; i < held_out_run.size(); ++i) {
       strata_[left_out][stratum[i]].Add(held_out_run[i]);
+      stratum_of_[left_out][held_out_run[i]] =
+          static_cast<uint32_t>(stratum[i]);
     }
   }
 }

@@ -75,11 +75,16 @@ class ContextTable {
   // own choice.
   const RunSet& treated() const { return treated_; }
 
-  // Octiles of the prognostic score on the held-out side: disjoint, at most 8.
+  // Strata of the prognostic score on the held-out side, disjoint: its octiles,
+  // and each cell that is large enough by itself (cluster::PrognosticStrata).
   // The score is the failure rate of (task type, dataset, who answered) on the
   // discovery side, without the variable `left_out`.
   absl::Span<const RunSet> Strata(Prognostic left_out) const {
     return strata_[static_cast<int>(left_out)];
+  }
+  // Index into Strata() of each run; their number on the discovery side.
+  absl::Span<const uint32_t> StratumOf(Prognostic left_out) const {
+    return stratum_of_[static_cast<int>(left_out)];
   }
 
   // The runs parted by task type, dataset, agent and tool set: runs of one cell
@@ -105,6 +110,7 @@ class ContextTable {
   RunSet held_out_;
   RunSet treated_;
   std::array<std::vector<RunSet>, kPrognosticCount> strata_;
+  std::array<std::vector<uint32_t>, kPrognosticCount> stratum_of_;
   std::vector<RunSet> cells_;
   std::vector<uint8_t> cell_of_;
   std::vector<RunSet> controls_;

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "lib/base/parallel.h"
 #include "lib/diagnose/behavior_contrast.h"
 #include "lib/diagnose/cause_test.h"
 #include "lib/diagnose/context_table.h"
@@ -198,8 +199,8 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
   const RunSet successes = table.discovery() & ~table.failed();
 
   std::vector<Findings> findings(subjects.size());
-  std::vector<CauseSubject> cause_subjects;
-  for (size_t s = 0; s < subjects.size(); ++s) {
+  std::vector<CauseSubject> cause_subjects(subjects.size());
+  base::ParallelFor(subjects.size(), input.threads, [&](size_t s) {
     Findings& found = findings[s];
     found.members = targets[s];
     found.scope = FindClusterScope(table, found.members);
@@ -219,12 +220,13 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
     evidence.scope = found.scope.predicate;
     evidence.routes = CompareAnswerers(table, found.scope.runs, found.members);
 
-    cause_subjects.push_back({MakeSet(subjects[s].held_out_members, runs),
-                              subjects[s].trajectory_only,
-                              found.scope.predicate, found.scope.runs});
-  }
+    cause_subjects[s] = {MakeSet(subjects[s].held_out_members, runs),
+                         subjects[s].trajectory_only, found.scope.predicate,
+                         found.scope.runs};
+  });
 
-  const std::vector<CauseTest> tests = TestCauses(table, cause_subjects);
+  const std::vector<CauseTest> tests =
+      TestCauses(table, cause_subjects, input.threads);
   for (const CauseTest& test : tests) {
     Findings& found = findings[test.subject];
     ++found.features_tested;
@@ -232,7 +234,8 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
       found.evidence.causes.push_back(&test);
     }
   }
-  const double control_rate = NegativeControlRate(table, cause_subjects);
+  const double control_rate =
+      NegativeControlRate(table, cause_subjects, input.threads);
 
   std::vector<v1::Diagnosis> diagnoses;
   for (size_t s = 0; s < subjects.size(); ++s) {

@@ -33,6 +33,7 @@ struct DiagnosisInput {
   const embedding::FeatureNames* names = nullptr;
   double false_discovery_rate = 0.05;
   uint64_t tick = 0;
+  int threads = 1;  // the result does not depend on it
 };
 
 // Reads each subject as a failure mode: its behaviour against the successes

@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "google/protobuf/util/time_util.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/base/random.h"
 #include "lib/base/ulid.h"
 #include "lib/diagnose/context_table.h"
@@ -158,13 +159,15 @@ class Planner {
       }
     }
     std::vector<const ProposalContext*> contexts;
-    std::vector<diagnose::RunSet> targets;
     for (const ProposalContext& context : input_.contexts) {
       if (busy.count(context.cluster->name()) > 0) continue;
       contexts.push_back(&context);
-      targets.push_back(SampledMembers(context));
     }
     if (contexts.empty()) return;
+    std::vector<diagnose::RunSet> targets(contexts.size());
+    base::ParallelFor(contexts.size(), input_.threads, [&](size_t c) {
+      targets[c] = SampledMembers(*contexts[c]);
+    });
     const diagnose::Window window{contexts.front()->runs,
                                   contexts.front()->discovery,
                                   contexts.front()->names};
@@ -172,15 +175,19 @@ class Planner {
 
     // The best proposal of each cluster that is not decided already, largest
     // expected reduction first, so that a wide one goes before its parts.
+    std::vector<std::vector<Ranked>> ranked_for(contexts.size());
+    base::ParallelFor(contexts.size(), input_.threads, [&](size_t c) {
+      ranked_for[c] = Rank(*contexts[c], table);
+    });
     std::vector<std::pair<const v1::Cluster*, Proposal>> best;
-    for (const ProposalContext* context : contexts) {
-      for (Ranked& ranked : Rank(*context, table)) {
+    for (size_t c = 0; c < contexts.size(); ++c) {
+      for (Ranked& ranked : ranked_for[c]) {
         const Change change =
             ChangeOf(ranked.proposal.action, ranked.proposal.scope);
         if (taken.count(change) > 0 && !IsAnswered(window, ranked.proposal)) {
           continue;
         }
-        best.emplace_back(context->cluster, std::move(ranked.proposal));
+        best.emplace_back(contexts[c]->cluster, std::move(ranked.proposal));
         break;
       }
     }

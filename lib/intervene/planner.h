@@ -22,6 +22,7 @@ struct PlanInput {
   uint64_t tick = 0;
   uint64_t seed = 0;
   absl::Time now;
+  int threads = 1;  // the result does not depend on it
 };
 
 // One tick of the life cycle (DESIGN section 2): applies reviews, retires what

@@ -537,6 +537,7 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
   diagnosis.names = &input_.window->names();
   diagnosis.false_discovery_rate = input_.config.false_discovery_rate();
   diagnosis.tick = input_.tick;
+  diagnosis.threads = input_.threads;
   std::vector<v1::Diagnosis> diagnoses =
       diagnose::Diagnose(diagnosis, subjects);
 
@@ -671,6 +672,7 @@ absl::StatusOr<std::string> Workspace::PlanInterventions() {
   plan.tick = input_.tick;
   plan.seed = base::Mix64(input_.config.seed() + 1) ^ input_.tick;
   plan.now = input_.now;
+  plan.threads = input_.threads;
   const std::vector<v1::Intervention> planned = intervene::Plan(plan);
   output_.state.clear_interventions();
   size_t active = 0;

@@ -1,10 +1,13 @@
 #include "lib/diagnose/cause_test.h"
 
 #include <set>
+#include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "lib/diagnose/scope.h"
+#include "lib/stats/contingency.h"
 #include "tests/unit/diagnose/run_world.h"
 
 namespace faultline::diagnose {
@@ -183,6 +186,65 @@ TEST(CauseTestTest, ATrajectoryClusterIsTestedInsideItsScope) {
   EXPECT_THAT(Passed(tests), UnorderedElementsAre("system.model=weak",
                                                   "decisions.route.chosen="
                                                   "weak"));
+}
+
+// More strata than octiles: every type of task is one of its own.
+TEST(CauseTestTest, CountsWhatTheSetsHoldInManyStrataWithAnyThreads) {
+  RunWorld world(7);
+  for (int i = 0; i < 4000; ++i) {
+    const auto type = static_cast<int>(world.random().Below(16));
+    v1::Trace trace = world.Draw(absl::StrCat("type ", type), "q",
+                                 world.Pick({"m1", "m2", "m3"}));
+    if (world.random().Bernoulli(.2)) MarkLoop(&trace);
+    world.Add(trace, world.random().Bernoulli(.05 * type));
+  }
+  const ContextTable table(world.window(), {});
+  ASSERT_GT(table.Strata(Prognostic::kNone).size(), 16u);
+  CauseSubject inside = MakeCauseSubject(world, IsLoop);
+  inside.trajectory_only = true;
+  inside.scope_runs = table.Values("task.type").front()->runs;
+  const std::vector<CauseSubject> subjects = {MakeCauseSubject(world, IsLoop),
+                                              inside};
+
+  const std::vector<CauseTest> tests = TestCauses(table, subjects);
+  const std::vector<CauseTest> shared_out = TestCauses(table, subjects, 3);
+  ASSERT_EQ(tests.size(), shared_out.size());
+  const RunSet failures = table.held_out() & table.failed();
+  const RunSet successes = table.held_out() & ~table.failed();
+  for (size_t t = 0; t < tests.size(); ++t) {
+    const CauseTest& test = tests[t];
+    const RunSet& feature = test.feature->runs;
+    const RunSet& members = subjects[0].held_out_members;
+    const RunSet cases =
+        test.subject == 0 ? members : failures & inside.scope_runs;
+    const RunSet passed =
+        test.subject == 0 ? successes : successes & inside.scope_runs;
+    EXPECT_EQ(test.against_successes.cases_with(), cases.CountBoth(feature));
+    EXPECT_EQ(test.against_successes.controls_with(),
+              passed.CountBoth(feature));
+    EXPECT_EQ(test.against_successes.controls_without(),
+              passed.CountBoth(~feature));
+    if (test.subject == 0) {
+      EXPECT_EQ(test.against_failures.controls_with(),
+                failures.CountAll(~members, feature));
+      EXPECT_EQ(test.against_failures.controls_without(),
+                failures.CountAll(~members, ~feature));
+    }
+    std::vector<stats::Table> strata;
+    for (const RunSet& stratum : table.Strata(test.feature->variable)) {
+      strata.push_back(
+          {static_cast<double>(cases.CountAll(stratum, feature)),
+           static_cast<double>(cases.CountAll(stratum, ~feature)),
+           static_cast<double>(passed.CountAll(stratum, feature)),
+           static_cast<double>(passed.CountAll(stratum, ~feature))});
+    }
+    EXPECT_EQ(test.against_successes.p_value(),
+              stats::MantelHaenszel(strata).p_value);
+    EXPECT_EQ(test.feature, shared_out[t].feature);
+    EXPECT_EQ(test.adjusted_p, shared_out[t].adjusted_p);
+  }
+  EXPECT_EQ(NegativeControlRate(table, subjects),
+            NegativeControlRate(table, subjects, 3));
 }
 
 TEST(CauseTestTest, NoSubjectMeansNoTest) {
