@@ -120,13 +120,20 @@ RunSet RunsWithToken(
     const Window& window,
     const std::function<bool(absl::string_view text)>& matches) {
   absl::flat_hash_set<uint64_t> keys;
+  uint64_t ends = 0;  // last bits of the keys: most tokens differ in them
   for (const auto& [key, name] : window.names->tokens) {
-    if (matches(name)) keys.insert(key);
+    if (!matches(name)) continue;
+    keys.insert(key);
+    ends |= uint64_t{1} << (key % 64);
   }
   RunSet runs(window.runs.size());
   for (size_t i = 0; i < window.runs.size(); ++i) {
     for (const embedding::TokenCount& token : window.runs[i]->tokens) {
-      if (keys.contains(token.key)) runs.Add(i);
+      if ((ends >> (token.key % 64) & 1) == 0 || !keys.contains(token.key)) {
+        continue;
+      }
+      runs.Add(i);
+      break;
     }
   }
   return runs;

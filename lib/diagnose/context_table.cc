@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "lib/base/hash.h"
 #include "lib/cluster/enrichment.h"
@@ -302,14 +303,18 @@ void ContextTable::BuildStrata(const Window& window) {
   // Hash of the value of each prognostic variable, by run.
   std::array<std::vector<uint64_t>, kPrognosticCount - 1> value;
   for (auto& column : value) column.resize(window.runs.size());
+  absl::flat_hash_map<uint64_t, Prognostic> variable_of;  // by key
+  for (const auto& [key, name] : window.names->context) {
+    const Prognostic variable = VariableOf(name.field);
+    if (!name.word && variable != Prognostic::kNone) {
+      variable_of[key] = variable;
+    }
+  }
   for (size_t i = 0; i < window.runs.size(); ++i) {
     for (const uint64_t key : window.runs[i]->context) {
-      const auto name = window.names->context.find(key);
-      if (name == window.names->context.end() || name->second.word) continue;
-      const Prognostic variable = VariableOf(name->second.field);
-      if (variable != Prognostic::kNone) {
-        value[static_cast<int>(variable)][i] ^= base::Mix64(key);
-      }
+      const auto variable = variable_of.find(key);
+      if (variable == variable_of.end()) continue;
+      value[static_cast<int>(variable->second)][i] ^= base::Mix64(key);
     }
   }
   for (int left_out = 0; left_out < kPrognosticCount; ++left_out) {
@@ -346,15 +351,15 @@ void ContextTable::BuildStrata(const Window& window) {
 }
 
 void ContextTable::BuildCells(const Window& window) {
+  absl::flat_hash_set<uint64_t> parts;  // keys
+  for (const auto& [key, name] : window.names->context) {
+    if (!name.word && PartsCells(name.field)) parts.insert(key);
+  }
   std::vector<uint64_t> cell(window.runs.size());
   absl::flat_hash_map<uint64_t, size_t> sizes;
   for (size_t i = 0; i < cell.size(); ++i) {
     for (const uint64_t key : window.runs[i]->context) {
-      const auto name = window.names->context.find(key);
-      if (name != window.names->context.end() && !name->second.word &&
-          PartsCells(name->second.field)) {
-        cell[i] ^= base::Mix64(key);
-      }
+      if (parts.contains(key)) cell[i] ^= base::Mix64(key);
     }
     ++sizes[cell[i]];
   }

@@ -16,8 +16,9 @@ namespace faultline::intervene {
 
 // What a type may look at when it proposes. Views; valid during the call.
 struct ProposalContext {
-  const v1::Cluster* cluster = nullptr;          // with its diagnosis
-  std::vector<const v1::Trace*> member_traces;   // a sample, discovery side
+  const v1::Cluster* cluster = nullptr;  // with its diagnosis
+  // A sample of the cluster's members: failed, of the discovery side.
+  std::vector<const v1::Trace*> member_traces;
   std::vector<const v1::Trace*> success_traces;  // a sample, discovery side
   // Every run of the window with known outcome, and its side. The same for
   // every cluster of a tick.

@@ -199,24 +199,25 @@ class Search {
   template <typename CountOf>
   void Limit(Guardrail::Check check, absl::string_view what, double least,
              const CountOf& count_of) {
-    std::vector<double> counts(context_.runs.size());
-    std::vector<double> usual;
     const RunSet successes =
         table_.discovery() & ~table_.failed() & scope_.runs & natural_;
-    for (size_t i = 0; i < counts.size(); ++i) {
-      const double count = count_of(*context_.runs[i]);
-      counts[i] = std::isnan(count) ? 0 : std::round(count);
-      if (successes.Has(i)) usual.push_back(counts[i]);
-    }
+    std::vector<std::pair<size_t, double>> counts;
+    std::vector<double> usual;
+    (scope_.runs | members_).ForEach([&](size_t run) {
+      const double exact = count_of(*context_.runs[run]);
+      const double count = std::isnan(exact) ? 0 : std::round(exact);
+      counts.emplace_back(run, count);
+      if (successes.Has(run)) usual.push_back(count);
+    });
     if (usual.size() < kMinRuns) return;
     std::sort(usual.begin(), usual.end());
     const double limit = std::max(
         least,
         usual[static_cast<size_t>(std::ceil(kUsualQuantile * usual.size())) -
               1]);
-    RunSet beyond(counts.size());
-    for (size_t i = 0; i < counts.size(); ++i) {
-      if (counts[i] > limit) beyond.Add(i);
+    RunSet beyond(context_.runs.size());  // of the scope and the members
+    for (const auto& [run, count] : counts) {
+      if (count > limit) beyond.Add(run);
     }
     if (beyond.CountBoth(members_) <
         kMinBeyond * static_cast<double>(members_.Count())) {
@@ -243,18 +244,19 @@ class Search {
   // Confidence tells failures from successes.
   void RequireConfidence() {
     const RunSet runs = scope_.runs & natural_;
-    std::vector<double> values;
+    std::vector<std::pair<size_t, double>> confidence;
+    std::vector<double> values;  // of the discovery side
     RunSet known(context_.runs.size());
-    for (size_t i = 0; i < context_.runs.size(); ++i) {
-      if (context_.runs[i]->confidence < 0) continue;
-      known.Add(i);
-      if (runs.Has(i) && table_.discovery().Has(i)) {
-        values.push_back(context_.runs[i]->confidence);
-      }
-    }
+    runs.ForEach([&](size_t run) {
+      const double value = context_.runs[run]->confidence;
+      if (value < 0) return;
+      known.Add(run);
+      confidence.emplace_back(run, value);
+      if (table_.discovery().Has(run)) values.push_back(value);
+    });
     if (values.size() < 2 * kMinRuns) return;
     std::sort(values.begin(), values.end());
-    const RunSet discovery = runs & known & table_.discovery();
+    const RunSet discovery = known & table_.discovery();
     const RunSet failures = discovery & table_.failed();
     const RunSet successes = discovery & ~table_.failed();
     double threshold = 0;
@@ -264,7 +266,10 @@ class Search {
       // Two decimals are all that a threshold deserves.
       const double value =
           std::round(100 * values[decile * values.size() / 10]) / 100;
-      const RunSet candidate = Below(value);
+      RunSet candidate(context_.runs.size());
+      for (const auto& [run, confident] : confidence) {
+        if (confident < value) candidate.Add(run);
+      }
       const double separation =
           static_cast<double>(candidate.CountBoth(failures)) /
               std::max<double>(1, static_cast<double>(failures.Count())) -
@@ -273,11 +278,11 @@ class Search {
       if (separation <= best) continue;
       best = separation;
       threshold = value;
-      below = candidate;
+      below = std::move(candidate);
     }
     if (threshold <= 0) return;
-    const auto arms = diagnose::CompareArms(
-        table_, runs & known & ~below, runs & below, Prognostic::kAnswerer);
+    const auto arms = diagnose::CompareArms(table_, known & ~below, below,
+                                            Prognostic::kAnswerer);
     if (!arms || !arms->Holds()) return;
 
     Proposal proposal;
@@ -292,22 +297,13 @@ class Search {
         threshold, policy::PredicateText(scope_.predicate),
         100 * arms->other_rate, arms->other_runs, 100 * arms->better_rate,
         arms->better_runs);
-    SetFallback(runs & below, *arms, &proposal);
+    SetFallback(below, *arms, &proposal);
     // To abstain is the last resort.
     if (guardrail.fallback() == Guardrail::FALLBACK_ABSTAIN &&
         !proposals_.empty()) {
       return;
     }
     proposals_.push_back(std::move(proposal));
-  }
-
-  RunSet Below(double threshold) const {
-    RunSet below(context_.runs.size());
-    for (size_t i = 0; i < context_.runs.size(); ++i) {
-      const double confidence = context_.runs[i]->confidence;
-      if (confidence >= 0 && confidence < threshold) below.Add(i);
-    }
-    return below;
   }
 
   // The best candidate in scope, where it does better than the runs that the

@@ -23,7 +23,10 @@ diagnose::RunSet SampledMembers(const ProposalContext& context) {
   }
   diagnose::RunSet members(context.runs.size());
   for (size_t i = 0; i < context.runs.size(); ++i) {
-    if (ids.contains(context.runs[i]->trace_id)) members.Add(i);
+    const embedding::Run& run = *context.runs[i];
+    if (context.discovery[i] && run.failed() && ids.contains(run.trace_id)) {
+      members.Add(i);
+    }
   }
   return members;
 }
