@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
+#include "server/cluster_members.h"
 #include "server/cluster_review.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
@@ -20,8 +21,6 @@ using grpc::CallbackServerContext;
 using grpc::ServerUnaryReactor;
 
 constexpr size_t kDefaultClusters = 50;
-constexpr size_t kDefaultMembers = 20;
-
 constexpr size_t kDefaultEvents = 100;
 // Ticks that one page of the lineage looks through: a rare kind of event would
 // otherwise take a scan of all of them.
@@ -40,8 +39,9 @@ bool Names(const v1::LineageEvent& event, absl::string_view cluster) {
 
 class ClusterService final : public v1::ClusterService::CallbackService {
  public:
-  ClusterService(Projects* projects, trace::TraceLog* log, WorkerPool* pool)
-      : projects_(projects), log_(log), pool_(pool) {}
+  ClusterService(Projects* projects, const ingest::Ingestor* ingestor,
+                 trace::TraceLog* log, WorkerPool* pool)
+      : projects_(projects), ingestor_(ingestor), log_(log), pool_(pool) {}
 
   ServerUnaryReactor* ListClusters(
       CallbackServerContext* context, const v1::ListClustersRequest* request,
@@ -137,38 +137,12 @@ class ClusterService final : public v1::ClusterService::CallbackService {
     FAULTLINE_ASSIGN_OR_RETURN(
         const ResourceName name,
         ParseResourceName("parent", request.parent(), "clusters"));
-    const std::string scope = absl::StrCat("members/", request.parent());
-    FAULTLINE_ASSIGN_OR_RETURN(
-        const Page page, ParsePage(scope, request.page_size(), kDefaultMembers,
-                                   request.page_token()));
     FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
                                projects_->Snapshot(name.project));
     const v1::Cluster* cluster = FindCluster(snapshot->state, name.id);
     if (cluster == nullptr) return NotFoundError("parent", request.parent());
-
-    // (strength, sequence), strongest first.
-    std::vector<std::pair<float, uint64_t>> members;
-    for (const v1::ClusterMembers& of : snapshot->state.members()) {
-      if (of.cluster_id() != cluster->cluster_id()) continue;
-      for (int i = 0; i < of.sequences_size(); ++i) {
-        members.emplace_back(of.strengths(i), of.sequences(i));
-      }
-    }
-    std::sort(members.begin(), members.end(), [](const auto& a, const auto& b) {
-      return a.first != b.first ? a.first > b.first : a.second < b.second;
-    });
-    v1::ListMembersResponse response;
-    response.set_next_page_token(TakePage(page, scope, &members));
-    for (const auto& [strength, sequence] : members) {
-      absl::StatusOr<v1::Trace> trace = log_->ReadTrace(name.project, sequence);
-      // Deleted since the tick.
-      if (absl::IsNotFound(trace.status())) continue;
-      FAULTLINE_RETURN_IF_ERROR(trace.status());
-      auto& member = *response.add_members();
-      member.set_strength(strength);
-      *member.mutable_trace() = *std::move(trace);
-    }
-    return response;
+    return ListClusterMembers(request, name.project, *cluster, *snapshot, *log_,
+                              *ingestor_);
   }
 
   absl::StatusOr<v1::ListLineageResponse> Lineage(
@@ -260,16 +234,17 @@ class ClusterService final : public v1::ClusterService::CallbackService {
   }
 
   Projects* const projects_;
+  const ingest::Ingestor* const ingestor_;
   trace::TraceLog* const log_;
   WorkerPool* const pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeClusterService(Projects* projects,
-                                                  trace::TraceLog* log,
-                                                  WorkerPool* pool) {
-  return std::make_unique<ClusterService>(projects, log, pool);
+std::unique_ptr<grpc::Service> MakeClusterService(
+    Projects* projects, const ingest::Ingestor* ingestor, trace::TraceLog* log,
+    WorkerPool* pool) {
+  return std::make_unique<ClusterService>(projects, ingestor, log, pool);
 }
 
 }  // namespace faultline::server

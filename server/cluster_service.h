@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "lib/ingest/ingestor.h"
 #include "lib/trace/trace_log.h"
 #include "server/projects.h"
 #include "server/worker_pool.h"
@@ -21,9 +22,9 @@ namespace faultline::server {
 // at all. A review is checked against the snapshot, appended to `log`, and
 // answered when it is durable; the tick that it triggers applies it. What reads
 // or waits for the store runs on `pool`.
-std::unique_ptr<grpc::Service> MakeClusterService(Projects* projects,
-                                                  trace::TraceLog* log,
-                                                  WorkerPool* pool);
+std::unique_ptr<grpc::Service> MakeClusterService(
+    Projects* projects, const ingest::Ingestor* ingestor, trace::TraceLog* log,
+    WorkerPool* pool);
 
 }  // namespace faultline::server
 

@@ -415,4 +415,22 @@ absl::StatusOr<std::unique_ptr<const Embedder>> Embedder::Create(
   return std::make_unique<const HashingEmbedder>(options, corpus);
 }
 
+std::vector<float> EmbedInView(const Embedder& embedder, const Run& run,
+                               v1::View view) {
+  std::vector<float> vector(embedder.dimension());
+  embedder.Embed(run,
+                 view == v1::VIEW_BEHAVIOR ? Map::kBehavior : Map::kTrajectory,
+                 nullptr, absl::MakeSpan(vector));
+  return vector;
+}
+
+double Distance(absl::Span<const float> a, absl::Span<const float> b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const double difference = static_cast<double>(a[i]) - b[i];
+    sum += difference * difference;
+  }
+  return std::sqrt(sum);
+}
+
 }  // namespace faultline::embedding

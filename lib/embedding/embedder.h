@@ -81,6 +81,14 @@ class Embedder {
   virtual const std::string& fingerprint() const = 0;
 };
 
+// Vector of a run in the map that a view is of: kBehavior for VIEW_BEHAVIOR,
+// else kTrajectory.
+std::vector<float> EmbedInView(const Embedder& embedder, const Run& run,
+                               v1::View view);
+
+// L2 distance of two vectors of one length.
+double Distance(absl::Span<const float> a, absl::Span<const float> b);
+
 // Counts tokens for the next epoch. `previous` may be null. Decays the
 // previous counts by half every 5 calls, adds `runs`, keeps at most 65536
 // tokens, those with the highest frequency. The epoch number is the previous

@@ -53,12 +53,23 @@ std::optional<v1::ErrorDetail> TrailingDetail(const grpc::ClientContext& call) {
   return detail;
 }
 
+namespace {
+
+// Of the empty epoch, before the first tick.
+std::shared_ptr<slowloop::TickSnapshot> MakeSnapshot() {
+  auto snapshot = std::make_shared<slowloop::TickSnapshot>();
+  snapshot->embedder = *embedding::Embedder::Create({}, {});
+  return snapshot;
+}
+
+}  // namespace
+
 FakeLoop::FakeLoop(std::string project, const trace::TraceLog* log,
                    Running* running)
     : project_(std::move(project)),
       log_(log),
       running_(running),
-      snapshot_(std::make_shared<slowloop::TickSnapshot>()) {}
+      snapshot_(MakeSnapshot()) {}
 
 absl::StatusOr<v1::Tick> FakeLoop::RunOnce() {
   const int now = ++running_->now;
@@ -98,7 +109,7 @@ absl::StatusOr<std::vector<v1::Tick>> FakeLoop::Ticks(uint64_t before,
 
 void FakeLoop::SetState(v1::TickState state) {
   absl::MutexLock lock(&mutex_);
-  auto next = std::make_shared<slowloop::TickSnapshot>();
+  std::shared_ptr<slowloop::TickSnapshot> next = MakeSnapshot();
   *state.mutable_tick() = snapshot_->state.tick();
   for (const v1::ClusterMembers& members : state.members()) {
     for (const uint64_t sequence : members.sequences()) {
@@ -167,8 +178,8 @@ ServiceTest::ServiceTest(uint64_t window,
                                                 &pool_, &clock_));
   services_.push_back(server::MakeBehaviorService(ingestor_.get(), log_.get(),
                                                   projects_.get(), &pool_));
-  services_.push_back(
-      server::MakeClusterService(projects_.get(), log_.get(), &pool_));
+  services_.push_back(server::MakeClusterService(
+      projects_.get(), ingestor_.get(), log_.get(), &pool_));
   services_.push_back(
       server::MakeInterventionService(projects_.get(), log_.get(), &pool_));
   retention_ = std::make_unique<server::RetentionRunner>(

@@ -197,6 +197,120 @@ TEST_F(TickServicesTest, MembersComeStrongestFirstWithTheirTraces) {
   EXPECT_THAT(ids, ElementsAre("t2", "t3", "t0"));
 }
 
+// Runs t0 to t4 fail the same way; e0 and e1 fail at their edge; p0 and p1
+// pass, p1 after all.
+class MembersTest : public TickServicesTest {
+ protected:
+  MembersTest() {
+    std::vector<v1::Trace> traces;
+    for (const char* id : {"t0", "t1", "t2", "t3", "t4"}) {
+      traces.push_back(MakeTrace(id, "pay", v1::OUTCOME_FAIL));
+    }
+    traces.push_back(MakeTrace("e0", "search", v1::OUTCOME_FAIL));
+    traces.push_back(MakeTrace("e1", "fetch", v1::OUTCOME_FAIL));
+    traces.push_back(MakeTrace("p0", "pay", v1::OUTCOME_PASS));
+    traces.push_back(MakeTrace("p1", "search", v1::OUTCOME_UNSPECIFIED));
+    Store(std::move(traces));
+    std::vector<v1::LogRecord> records(1);
+    v1::OutcomeRecord& outcome = *records[0].mutable_outcome();
+    outcome.set_trace_id("p1");
+    outcome.mutable_evaluation()->set_outcome(v1::OUTCOME_PASS);
+    EXPECT_OK(log_->AppendAndWait("p", std::move(records)));
+    ingestor_->WaitUntilIndexed("p");
+
+    AddCluster("c", 5, Cluster::STATUS_STABLE, &state_);
+    Cluster& cluster = *state_.mutable_clusters(0);
+    cluster.add_views(v1::VIEW_BEHAVIOR);
+    cluster.set_medoid("t2");
+    cluster.add_exemplars("t2");
+    cluster.add_exemplars("t4");
+    cluster.add_boundary_exemplars("e1");
+    cluster.add_boundary_exemplars("gone");
+    cluster.add_boundary_exemplars("e0");
+    v1::ClusterMembers& members = *state_.add_members();
+    members.set_cluster_id("c");
+    for (int i = 0; i < 5; ++i) {
+      members.add_sequences(i + 1);
+      members.add_strengths(.5F + .1F * static_cast<float>(i));
+    }
+    Loop()->SetState(state_);
+  }
+
+  // `id:role` of every run, over pages of two.
+  std::vector<std::string> List(
+      const std::vector<v1::ListMembersResponse::Member::Role>& roles) {
+    v1::ListMembersRequest request;
+    request.set_parent("projects/p/clusters/c");
+    request.set_page_size(2);
+    for (const auto role : roles) request.add_roles(role);
+    members_.clear();
+    std::vector<std::string> listed;
+    do {
+      grpc::ClientContext call;
+      v1::ListMembersResponse response;
+      EXPECT_TRUE(clusters_->ListMembers(&call, request, &response).ok());
+      for (const auto& member : response.members()) {
+        listed.push_back(absl::StrCat(
+            member.trace().trace_id(), ":",
+            v1::ListMembersResponse::Member::Role_Name(member.role())));
+        members_.push_back(member);
+      }
+      request.set_page_token(response.next_page_token());
+    } while (!request.page_token().empty());
+    return listed;
+  }
+
+  v1::TickState state_;
+  std::vector<v1::ListMembersResponse::Member> members_;
+};
+
+using Member = v1::ListMembersResponse::Member;
+
+TEST_F(MembersTest, EveryMemberSaysWhatItIs) {
+  EXPECT_THAT(List({}), ElementsAre("t4:ROLE_EXEMPLAR", "t3:ROLE_MEMBER",
+                                    "t2:ROLE_MEDOID", "t1:ROLE_MEMBER",
+                                    "t0:ROLE_MEMBER"));
+}
+
+TEST_F(MembersTest, RolesComeOneAfterTheOther) {
+  EXPECT_THAT(
+      List({Member::ROLE_NEAREST_SUCCESS, Member::ROLE_BOUNDARY,
+            Member::ROLE_MEDOID, Member::ROLE_EXEMPLAR}),
+      ElementsAre("t2:ROLE_MEDOID", "t4:ROLE_EXEMPLAR", "e1:ROLE_BOUNDARY",
+                  "e0:ROLE_BOUNDARY", "p0:ROLE_NEAREST_SUCCESS",
+                  "p1:ROLE_NEAREST_SUCCESS"));
+  EXPECT_NEAR(members_[0].distance(), 0, 1e-6);
+  EXPECT_NEAR(members_[1].distance(), 0, 1e-6);  // the same steps
+  EXPECT_GT(members_[2].distance(), 0.1);
+  EXPECT_NEAR(members_[4].distance(), 0, 1e-6);
+  EXPECT_GT(members_[5].distance(), 0.1);
+  EXPECT_EQ(members_[0].outcome(), v1::OUTCOME_FAIL);
+  EXPECT_EQ(members_[5].outcome(), v1::OUTCOME_PASS);
+  EXPECT_EQ(members_[2].strength(), 0);
+}
+
+TEST_F(MembersTest, AClusterWithoutMembersIsKnownByItsExemplars) {
+  state_.clear_members();
+  state_.mutable_clusters(0)->set_medoid("gone");
+  Loop()->SetState(state_);
+  EXPECT_THAT(List({}), ElementsAre());
+  EXPECT_THAT(List({Member::ROLE_MEDOID, Member::ROLE_EXEMPLAR,
+                    Member::ROLE_NEAREST_SUCCESS}),
+              ElementsAre("t2:ROLE_EXEMPLAR", "t4:ROLE_EXEMPLAR"));
+  EXPECT_FALSE(members_[0].has_distance());
+}
+
+TEST_F(MembersTest, ARoleThatIsNoneIsRefused) {
+  v1::ListMembersRequest request;
+  request.set_parent("projects/p/clusters/c");
+  request.add_roles(Member::ROLE_UNSPECIFIED);
+  grpc::ClientContext call;
+  v1::ListMembersResponse response;
+  EXPECT_EQ(clusters_->ListMembers(&call, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(TrailingDetail(call)->field(), "roles");
+}
+
 TEST_F(TickServicesTest, InterventionsComeLatestFirst) {
   Store({MakeTrace("a")});
   v1::TickState state;
