@@ -1,16 +1,20 @@
 #include "client/cli/case_file.h"
 
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/cli/text.h"
+#include "client/cli/trace_table.h"
 #include "lib/policy/policy_matcher.h"
 
 namespace faultline::cli {
 namespace {
+
+using Member = v1::ListMembersResponse::Member;
 
 constexpr int kMaxEvidence = 8;  // rows of one kind
 constexpr size_t kMaxSlices = 12;
@@ -190,7 +194,38 @@ void PrintEvidence(Session* session, const v1::Diagnosis& diagnosis) {
   session->PrintTable(behavior, "  nothing that sets them apart");
 }
 
+// Ten runs that show what the cluster is, where it ends, and what went right
+// instead; members take the places that no other run fills.
+ClusterRuns ToInspect(const ClusterRuns& runs) {
+  constexpr int kShown = 10;
+  std::map<Member::Role, int> left = {{Member::ROLE_MEDOID, 1},
+                                      {Member::ROLE_EXEMPLAR, 4},
+                                      {Member::ROLE_BOUNDARY, 2},
+                                      {Member::ROLE_NEAREST_SUCCESS, 3},
+                                      {Member::ROLE_MEMBER, kShown}};
+  ClusterRuns chosen;
+  for (const Member& run : runs) {
+    if (chosen.size() == kShown) break;
+    if (left[run.role()]-- > 0) *chosen.Add() = run;
+  }
+  return chosen;
+}
+
 }  // namespace
+
+Table ClusterRunTable(const ClusterRuns& runs) {
+  TraceTable table({{"ROLE"},
+                    {"STRENGTH", Column::Fit::kNumber},
+                    {"DISTANCE", Column::Fit::kNumber}});
+  for (const Member& run : runs) {
+    table.AddRow(run.trace(),
+                 {EnumWord(run.role()),
+                  run.strength() > 0 ? Number(run.strength()) : "-",
+                  run.has_distance() ? Number(run.distance()) : "-"},
+                 "", run.outcome());
+  }
+  return table.table();
+}
 
 Table InterventionTable(const Interventions& interventions) {
   Table table({{"INTERVENTION"},
@@ -218,6 +253,7 @@ Table InterventionTable(const Interventions& interventions) {
 }
 
 void PrintCaseFile(Session* session, const v1::Cluster& cluster,
+                   const ClusterRuns& runs,
                    const Interventions& interventions) {
   session->out() << "Cluster " << cluster.cluster_id() << ": "
                  << OneLine(cluster.title()) << "\n";
@@ -251,11 +287,8 @@ void PrintCaseFile(Session* session, const v1::Cluster& cluster,
   if (cluster.has_validity()) PrintValidity(session, cluster);
   if (cluster.has_diagnosis()) PrintEvidence(session, cluster.diagnosis());
 
-  Heading(session, "Runs to read first");
-  Line(session, "medoid", cluster.medoid());
-  for (const std::string& exemplar : cluster.exemplars()) {
-    if (exemplar != cluster.medoid()) Line(session, "exemplar", exemplar);
-  }
+  Heading(session, "Runs to read first (distance to the medoid)");
+  session->PrintTable(ClusterRunTable(ToInspect(runs)), "  none is stored");
 
   Heading(session, "What is done about it");
   Interventions answers;

@@ -7,12 +7,14 @@
 #include "client/cli/case_file.h"
 #include "client/cli/commands.h"
 #include "client/cli/text.h"
-#include "client/cli/trace_table.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
 #include "faultline/v1/intervention_service.grpc.pb.h"
 
 namespace faultline::cli {
 namespace {
+
+using Member = v1::ListMembersResponse::Member;
+using Role = Member::Role;
 
 struct ClustersOptions {
   int limit = 50;
@@ -62,6 +64,17 @@ absl::Status ListClusters(Session* session, const ClustersOptions& options) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<v1::ListMembersResponse> ReadRuns(Session* session,
+                                                 const std::string& cluster,
+                                                 const std::vector<Role>& roles,
+                                                 int limit) {
+  v1::ListMembersRequest request;
+  request.set_parent(session->Name("clusters", cluster));
+  for (const Role role : roles) request.add_roles(role);
+  return session->List(&v1::ClusterService::Stub::ListMembers, request, limit,
+                       [](auto* page) { return page->mutable_members(); });
+}
+
 absl::Status ShowCluster(Session* session, const std::string& id) {
   v1::GetClusterRequest request;
   request.set_name(session->Name("clusters", id));
@@ -69,6 +82,14 @@ absl::Status ShowCluster(Session* session, const std::string& id) {
       const auto response,
       session->Call(&v1::ClusterService::Stub::GetCluster, request));
   if (session->options().json) return session->PrintJson(response);
+  constexpr int kEnoughRuns = 40;  // of each role, some
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto runs,
+      ReadRuns(
+          session, response.cluster().name(),
+          {Member::ROLE_MEDOID, Member::ROLE_EXEMPLAR, Member::ROLE_BOUNDARY,
+           Member::ROLE_NEAREST_SUCCESS, Member::ROLE_MEMBER},
+          kEnoughRuns));
   v1::ListInterventionsRequest interventions_request;
   interventions_request.set_parent(session->Parent());
   constexpr int kAll = 10000;
@@ -77,30 +98,27 @@ absl::Status ShowCluster(Session* session, const std::string& id) {
       session->List(&v1::InterventionService::Stub::ListInterventions,
                     interventions_request, kAll,
                     [](auto* page) { return page->mutable_interventions(); }));
-  PrintCaseFile(session, response.cluster(), interventions.interventions());
+  PrintCaseFile(session, response.cluster(), runs.members(),
+                interventions.interventions());
   return absl::OkStatus();
 }
 
 struct MembersOptions {
   std::string id;
   int limit = 20;
+  std::vector<std::string> roles;
 };
 
 absl::Status ListMembers(Session* session, const MembersOptions& options) {
-  v1::ListMembersRequest request;
-  request.set_parent(session->Name("clusters", options.id));
-  FAULTLINE_ASSIGN_OR_RETURN(
-      const auto response,
-      session->List(&v1::ClusterService::Stub::ListMembers, request,
-                    options.limit,
-                    [](auto* page) { return page->mutable_members(); }));
-  if (session->options().json) return session->PrintJson(response);
-  TraceTable table("STRENGTH");
-  for (const auto& member : response.members()) {
-    table.AddRow(member.trace(), Number(member.strength()), "",
-                 member.trace().evaluation().outcome());
+  std::vector<Role> roles;
+  for (const std::string& word : options.roles) {
+    roles.push_back(ParseEnumWord<Role>(word));
   }
-  session->PrintTable(table.table(), "No members in the last tick.");
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response, ReadRuns(session, options.id, roles, options.limit));
+  if (session->options().json) return session->PrintJson(response);
+  session->PrintTable(ClusterRunTable(response.members()),
+                      "No such run of it in the last tick.");
   session->PrintMore(response.next_page_token());
   return absl::OkStatus();
 }
@@ -135,6 +153,12 @@ void AddClusterCommands(CLI::App* app, Session* session) {
   members->add_option("CLUSTER", members_options->id, "Id or resource name")
       ->required();
   AddLimit(members, &members_options->limit);
+  members
+      ->add_option("--role", members_options->roles,
+                   "Only these; default: every member")
+      ->check(CLI::IsMember(EnumWords<Role>()))
+      ->type_name("ROLE")
+      ->delimiter(',');
 }
 
 }  // namespace faultline::cli

@@ -112,9 +112,9 @@ absl::Status FindSimilar(Session* session, const SimilarOptions& options) {
       const auto response,
       session->Call(&v1::BehaviorService::Stub::FindSimilarTraces, request));
   if (session->options().json) return session->PrintJson(response);
-  TraceTable table("DISTANCE", /*cluster=*/true);
+  TraceTable table({{"DISTANCE", Column::Fit::kNumber}}, /*cluster=*/true);
   for (const auto& neighbor : response.neighbors()) {
-    table.AddRow(neighbor.trace(), Number(neighbor.distance()),
+    table.AddRow(neighbor.trace(), {Number(neighbor.distance())},
                  neighbor.cluster(), neighbor.outcome());
   }
   session->PrintTable(table.table(), "No other run.");

@@ -2,20 +2,22 @@
 #define FAULTLINE_CLIENT_CLI_TRACE_TABLE_H_
 
 #include <string>
+#include <vector>
 
 #include "client/cli/table.h"
 #include "faultline/v1/trace.pb.h"
 
 namespace faultline::cli {
 
-// Runs as rows: id, a measure, outcome, model, task. Not thread-safe.
+// Runs as rows: id, measures, outcome, model, task. Not thread-safe.
 class TraceTable {
  public:
-  // `measure`: heading of the second column. `cluster`: whether there is a
-  // column for the run's cluster.
-  explicit TraceTable(const std::string& measure, bool cluster = false);
+  // `measures`: headings of the columns after the first. `cluster`: whether
+  // there is a column for the run's cluster.
+  explicit TraceTable(std::vector<Column> measures, bool cluster = false);
 
-  void AddRow(const v1::Trace& trace, const std::string& measure,
+  // `measures`: as many as there are columns for them.
+  void AddRow(const v1::Trace& trace, const std::vector<std::string>& measures,
               const std::string& cluster, v1::Outcome outcome);
   const Table& table() const { return table_; }
 

@@ -17,7 +17,9 @@ namespace faultline::cli {
 namespace {
 
 using testing::AllOf;
+using testing::ContainsRegex;
 using testing::DoAll;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Invoke;
 using testing::IsEmpty;
@@ -244,6 +246,47 @@ TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
           })pb");
         return grpc::Status::OK;
       }));
+  EXPECT_CALL(server_.clusters, ListMembers)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->parent(), "projects/default/clusters/c1");
+        EXPECT_EQ(request->roles_size(), 5);
+        *response = Parse<v1::ListMembersResponse>(R"pb(
+          members {
+            trace { trace_id: "t7" }
+            role: ROLE_MEDOID
+            strength: 0.875
+          }
+          members {
+            trace { trace_id: "t8" }
+            role: ROLE_EXEMPLAR
+            distance: 0.5
+          }
+          members {
+            trace { trace_id: "edge" }
+            role: ROLE_BOUNDARY
+            outcome: OUTCOME_FAIL
+          }
+          members {
+            trace { trace_id: "edge2" }
+            role: ROLE_BOUNDARY
+          }
+          members {
+            trace { trace_id: "edge3" }
+            role: ROLE_BOUNDARY
+          }
+          members {
+            trace { trace_id: "fine" }
+            role: ROLE_NEAREST_SUCCESS
+            outcome: OUTCOME_PASS
+          }
+        )pb");
+        for (int i = 0; i < 20; ++i) {
+          auto& member = *response->add_members();
+          member.mutable_trace()->set_trace_id(absl::StrCat("m", i));
+          member.set_role(v1::ListMembersResponse::Member::ROLE_MEMBER);
+        }
+        return grpc::Status::OK;
+      }));
   EXPECT_CALL(server_.interventions, ListInterventions)
       .WillOnce(Invoke([](auto*, const auto*, auto* response) {
         *response = Parse<v1::ListInterventionsResponse>(R"pb(
@@ -272,8 +315,29 @@ TEST_F(CliTest, ACaseFileTellsWhatFailsWhetherItHoldsAndWhatIsDone) {
             HasSubstr("bound to system.model = small"),
             HasSubstr("50.0 % of 4"),
             HasSubstr("- keeps only 0.66 of its pairs together"),
-            HasSubstr("t7"), HasSubstr("t8"), HasSubstr("mine"),
+            ContainsRegex("t7 +medoid +0.875 +-"),
+            ContainsRegex("t8 +exemplar +- +0.5"),
+            ContainsRegex("edge +boundary +- +- +fail"), HasSubstr("edge2"),
+            Not(HasSubstr("edge3")),
+            ContainsRegex("fine +nearest_success +- +- +pass"),
+            HasSubstr("m4 "), Not(HasSubstr("m5 ")), HasSubstr("mine"),
             Not(HasSubstr("foreign")), Not(HasSubstr("\033"))));
+}
+
+TEST_F(CliTest, MembersAreAskedForByRole) {
+  EXPECT_CALL(server_.clusters, ListMembers)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_THAT(
+            request->roles(),
+            ElementsAre(v1::ListMembersResponse::Member::ROLE_BOUNDARY,
+                        v1::ListMembersResponse::Member::ROLE_NEAREST_SUCCESS));
+        response->add_members()->set_role(
+            v1::ListMembersResponse::Member::ROLE_BOUNDARY);
+        return grpc::Status::OK;
+      }));
+  EXPECT_EQ(Run({"members", "c1", "--role=boundary,nearest_success"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("boundary"));
+  EXPECT_EQ(Run({"members", "c1", "--role=other"}), kExitUsage);
 }
 
 TEST_F(CliTest, ARunIsReadAsItIsStored) {

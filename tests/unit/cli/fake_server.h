@@ -63,6 +63,10 @@ class FakeClusters : public v1::ClusterService::Service {
               (grpc::ServerContext*, const v1::GetClusterRequest*,
                v1::GetClusterResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, ListMembers,
+              (grpc::ServerContext*, const v1::ListMembersRequest*,
+               v1::ListMembersResponse*),
+              (override));
   MOCK_METHOD(grpc::Status, ListLineage,
               (grpc::ServerContext*, const v1::ListLineageRequest*,
                v1::ListLineageResponse*),
