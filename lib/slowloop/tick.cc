@@ -21,7 +21,9 @@
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
 #include "lib/slowloop/identity.h"
+#include "lib/slowloop/known_modes.h"
 #include "lib/slowloop/matrix.h"
+#include "lib/slowloop/run_map.h"
 #include "lib/slowloop/validity_stage.h"
 
 namespace faultline::slowloop {
@@ -71,6 +73,8 @@ class Workspace {
   absl::StatusOr<std::string> TrackIdentity();
   absl::StatusOr<std::string> ValidateClusters();
   absl::StatusOr<std::string> DiagnoseClusters();
+  absl::StatusOr<std::string> DrawMap();
+  absl::StatusOr<std::string> MeasureNovelty();
   absl::StatusOr<std::string> MeasureEffects();
   absl::StatusOr<std::string> PlanInterventions();
   absl::StatusOr<std::string> CompilePolicy();
@@ -148,6 +152,8 @@ absl::StatusOr<TickOutput> Workspace::Compute() {
   FAULTLINE_RETURN_IF_ERROR(RunStage("identity", &Workspace::TrackIdentity));
   FAULTLINE_RETURN_IF_ERROR(RunStage("validate", &Workspace::ValidateClusters));
   FAULTLINE_RETURN_IF_ERROR(RunStage("diagnose", &Workspace::DiagnoseClusters));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("map", &Workspace::DrawMap));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("novelty", &Workspace::MeasureNovelty));
   FAULTLINE_RETURN_IF_ERROR(RunStage("effects", &Workspace::MeasureEffects));
   FAULTLINE_RETURN_IF_ERROR(RunStage("plan", &Workspace::PlanInterventions));
   FAULTLINE_RETURN_IF_ERROR(RunStage("compile", &Workspace::CompilePolicy));
@@ -575,6 +581,44 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
     absl::StrAppend(&summary, " ", v1::FailureMode_Name(mode), " ", count);
   }
   return summary;
+}
+
+absl::StatusOr<std::string> Workspace::DrawMap() {
+  RunMapInput map;
+  map.runs = runs_;
+  map.trajectory = &trajectory_;
+  map.rows = discovery_rows_;
+  for (const Candidate& candidate : candidates_) {
+    map.members.push_back(candidate.members);
+  }
+  map.previous = &input_.previous->map();
+  map.tick = input_.tick;
+  v1::RunMap& drawn = *output_.state.mutable_map();
+  drawn = DrawRuns(map);
+  return absl::StrFormat("%d runs; axes of tick %d show %.0f %% of the scatter",
+                         drawn.sequences_size(), drawn.axes_tick(),
+                         100 * drawn.shown_scatter());
+}
+
+absl::StatusOr<std::string> Workspace::MeasureNovelty() {
+  NoveltyInput input;
+  input.runs = runs_;
+  input.discovery = &discovery_;
+  input.behavior = &behavior_;
+  input.trajectory = &trajectory_;
+  input.previous = input_.previous;
+  input.window = input_.window;
+  input.embedder = output_.embedder.get();
+  input.threads = input_.threads;
+  v1::TickState& state = output_.state;
+  v1::Novelty& novelty = *state.mutable_tick()->mutable_novelty();
+  novelty = slowloop::MeasureNovelty(input);
+  for (v1::KnownMode& mode : DescribeKnownModes(
+           state, *input_.window, *output_.embedder, input_.threads)) {
+    *state.add_known_modes() = std::move(mode);
+  }
+  return absl::StrFormat("%d of %d new failures are like no known mode",
+                         novelty.emerging(), novelty.compared());
 }
 
 absl::StatusOr<std::string> Workspace::MeasureEffects() {

@@ -56,10 +56,11 @@ struct TickOutput {
 // Depends on the run alone: it keeps its side for life (METHODS 0.3).
 bool OnDiscoverySide(absl::string_view trace_id, double discovery_share);
 
-// One tick: embed, cluster, track identity, validate, diagnose, measure
-// effects, plan, compile. A pure function of its input but for the durations
-// of the stages: the same input gives the same state and policy with any
-// number of threads. Returns the errors of `read_trace` and of the stages.
+// One tick: embed, cluster, track identity, validate, diagnose, draw the map,
+// measure novelty and effects, plan, compile. A pure function of its input but
+// for the durations of the stages: the same input gives the same state and
+// policy with any number of threads. Returns the errors of `read_trace` and of
+// the stages.
 absl::StatusOr<TickOutput> ComputeTick(const TickInput& input);
 
 // SHA-256 of the state's deterministic bytes without tick.digest and
