@@ -195,6 +195,7 @@ class AdminService final : public v1::AdminService::CallbackService {
     if (state.tick().has_start_time()) {
       *project.mutable_last_tick_time() = state.tick().start_time();
     }
+    *project.mutable_novelty() = state.tick().novelty();
     for (const v1::Cluster& cluster : state.clusters()) {
       ++(*project
               .mutable_clusters())[v1::Cluster::Status_Name(cluster.status())];

@@ -168,9 +168,8 @@ absl::Status App::Listen() {
                                         clock_));
   services_.push_back(MakeBehaviorService(ingestor_.get(), log_.get(),
                                           projects_.get(), pool_.get()));
-  services_.push_back(
-      MakeClusterService(projects_.get(), ingestor_.get(), log_.get(),
-                         pool_.get()));
+  services_.push_back(MakeClusterService(projects_.get(), ingestor_.get(),
+                                         log_.get(), pool_.get()));
   services_.push_back(
       MakeInterventionService(projects_.get(), log_.get(), pool_.get()));
   services_.push_back(MakeAdminService({.ingestor = ingestor_.get(),

@@ -8,8 +8,12 @@
 #include "faultline/v1/behavior_service.grpc.pb.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/status_macros.h"
+#include "lib/embedding/run.h"
+#include "lib/slowloop/known_modes.h"
 #include "server/deferred_unary.h"
+#include "server/map_view.h"
 #include "server/page_token.h"
+#include "server/request_check.h"
 #include "server/resource_name.h"
 
 namespace faultline::server {
@@ -34,6 +38,22 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
         [this](const v1::GetTraceRequest& asked) { return Get(asked); });
   }
 
+  ServerUnaryReactor* LocateTrace(CallbackServerContext* context,
+                                  const v1::LocateTraceRequest* request,
+                                  v1::LocateTraceResponse* response) override {
+    return FinishOn<v1::LocateTraceRequest, v1::LocateTraceResponse>(
+        pool_, context, request, response,
+        [this](const v1::LocateTraceRequest& asked) { return Locate(asked); });
+  }
+
+  ServerUnaryReactor* GetMap(CallbackServerContext* context,
+                             const v1::GetMapRequest* request,
+                             v1::GetMapResponse* response) override {
+    return FinishOn<v1::GetMapRequest, v1::GetMapResponse>(
+        pool_, context, request, response,
+        [this](const v1::GetMapRequest& asked) { return Map(asked); });
+  }
+
   ServerUnaryReactor* FindSimilarTraces(
       CallbackServerContext* context,
       const v1::FindSimilarTracesRequest* request,
@@ -52,29 +72,88 @@ class BehaviorService final : public v1::BehaviorService::CallbackService {
     FAULTLINE_ASSIGN_OR_RETURN(
         const ResourceName name,
         ParseResourceName("name", request.name(), "traces"));
-    const auto versions = log_->FindVersions(name.project, name.id);
-    if (absl::IsNotFound(versions.status())) {
-      return NoTrace(name, request.name());
+    FAULTLINE_ASSIGN_OR_RETURN(Stored stored, Read(name, request.name()));
+    v1::GetTraceResponse response;
+    *response.mutable_trace() = std::move(stored.trace);
+    *response.mutable_receive_time() = stored.receive_time;
+    response.set_sequence(stored.versions.back());
+    response.set_replacements(
+        static_cast<uint32_t>(stored.versions.size() - 1));
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
+                               projects_->Snapshot(name.project));
+    response.set_cluster(ClusterOf(name.project, *snapshot, stored.versions));
+    return response;
+  }
+
+  absl::StatusOr<v1::LocateTraceResponse> Locate(
+      const v1::LocateTraceRequest& request) const {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const ResourceName name,
+        ParseResourceName("name", request.name(), "traces"));
+    FAULTLINE_ASSIGN_OR_RETURN(const Stored stored, Read(name, request.name()));
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
+                               projects_->Snapshot(name.project));
+    embedding::Run run = embedding::ExtractRun(stored.trace, nullptr);
+    run.sequence = stored.versions.back();
+    v1::LocateTraceResponse response;
+    response.set_tick(snapshot->state.tick().tick());
+    response.set_cluster(ClusterOf(name.project, *snapshot, stored.versions));
+    for (const slowloop::ModeDistance& located :
+         slowloop::LocateRun(snapshot->state, *snapshot->embedder, run)) {
+      if (response.modes().empty()) response.set_novelty(located.relative());
+      auto& mode = *response.add_modes();
+      mode.set_cluster(MakeResourceName(name.project, "clusters",
+                                        located.mode->cluster_id()));
+      mode.set_distance(located.distance);
+      mode.set_reach(located.mode->reach());
+      mode.set_view(located.mode->view());
     }
+    return response;
+  }
+
+  absl::StatusOr<v1::GetMapResponse> Map(
+      const v1::GetMapRequest& request) const {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    FAULTLINE_RETURN_IF_ERROR(
+        CheckRange("max_points", request.max_points(), 0, kMaxMapPoints));
+    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
+                               projects_->Snapshot(project));
+    return MakeMap(
+        *snapshot, project,
+        request.max_points() == 0 ? kMaxMapPoints : request.max_points(),
+        *log_);
+  }
+
+  // The latest version of a run.
+  struct Stored {
+    v1::Trace trace;
+    google::protobuf::Timestamp receive_time;
+    std::vector<uint64_t> versions;  // sequences, oldest first
+  };
+  absl::StatusOr<Stored> Read(const ResourceName& name,
+                              const std::string& asked) const {
+    auto versions = log_->FindVersions(name.project, name.id);
+    if (absl::IsNotFound(versions.status())) return NoTrace(name, asked);
     FAULTLINE_RETURN_IF_ERROR(versions.status());
     FAULTLINE_ASSIGN_OR_RETURN(v1::LogRecord record,
                                log_->Read(name.project, versions->back()));
-    v1::GetTraceResponse response;
-    *response.mutable_trace() =
-        std::move(record.has_trace() ? *record.mutable_trace()
-                                     : *record.mutable_replacement());
-    *response.mutable_receive_time() = record.receive_time();
-    response.set_sequence(record.sequence());
-    response.set_replacements(static_cast<uint32_t>(versions->size() - 1));
-    FAULTLINE_ASSIGN_OR_RETURN(const auto snapshot,
-                               projects_->Snapshot(name.project));
-    for (const uint64_t version : *versions) {
-      const auto cluster = snapshot->cluster_of.find(version);
-      if (cluster == snapshot->cluster_of.end()) continue;
-      response.set_cluster(
-          MakeResourceName(name.project, "clusters", cluster->second));
+    return Stored{std::move(record.has_trace() ? *record.mutable_trace()
+                                               : *record.mutable_replacement()),
+                  record.receive_time(), *std::move(versions)};
+  }
+
+  // Resource name of the cluster that a run is a member of; empty: none.
+  static std::string ClusterOf(const std::string& project,
+                               const slowloop::TickSnapshot& snapshot,
+                               const std::vector<uint64_t>& versions) {
+    std::string name;
+    for (const uint64_t version : versions) {
+      const auto cluster = snapshot.cluster_of.find(version);
+      if (cluster == snapshot.cluster_of.end()) continue;
+      name = MakeResourceName(project, "clusters", cluster->second);
     }
-    return response;
+    return name;
   }
 
   // NOT_FOUND, with what is there of a run that is still open.

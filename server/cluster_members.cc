@@ -1,7 +1,6 @@
 #include "server/cluster_members.h"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -55,6 +54,14 @@ class MemberList {
     auto versions = log_.FindVersions(project_, trace_id);
     if (absl::IsNotFound(versions.status())) return std::vector<uint64_t>();
     return versions;
+  }
+  std::vector<float> VectorOf(const v1::Trace& trace) const {
+    return embedding::EmbedInView(*snapshot_.embedder,
+                                  embedding::ExtractRun(trace, nullptr), view_);
+  }
+  // Requires a medoid.
+  double DistanceToMedoid(const v1::Trace& trace) const {
+    return embedding::Distance(medoid_vector_, VectorOf(trace));
   }
   // Medoid, then exemplars, as trace ids.
   std::vector<std::pair<Member::Role, std::string>> Named() const;
@@ -127,8 +134,18 @@ absl::Status MemberList::AddNearestSuccesses(
       const std::vector<ingest::Ingestor::Similar> nearest,
       ingestor_.FindSimilar(project_, *medoid_, view_, kNearestSuccesses,
                             v1::OUTCOME_PASS));
+  // The index may hold the view in eight bits, too coarse for their order.
+  std::vector<std::pair<double, uint64_t>> ordered;
   for (const ingest::Ingestor::Similar& success : nearest) {
-    listed->push_back({Member::ROLE_NEAREST_SUCCESS, 0, success.sequence});
+    const absl::StatusOr<v1::Trace> trace =
+        log_.ReadTrace(project_, success.sequence);
+    if (absl::IsNotFound(trace.status())) continue;
+    FAULTLINE_RETURN_IF_ERROR(trace.status());
+    ordered.emplace_back(DistanceToMedoid(*trace), success.sequence);
+  }
+  std::sort(ordered.begin(), ordered.end());
+  for (const auto& [distance, sequence] : ordered) {
+    listed->push_back({Member::ROLE_NEAREST_SUCCESS, 0, sequence});
   }
   return absl::OkStatus();
 }
@@ -181,12 +198,7 @@ absl::Status MemberList::Fill(const std::vector<Listed>& page,
     member.set_role(page[i].role);
     member.set_strength(page[i].strength);
     member.set_outcome(outcomes[i]);
-    if (!medoid_vector_.empty()) {
-      member.set_distance(embedding::Distance(
-          medoid_vector_, embedding::EmbedInView(
-                              *snapshot_.embedder,
-                              embedding::ExtractRun(*trace, nullptr), view_)));
-    }
+    if (medoid_.has_value()) member.set_distance(DistanceToMedoid(*trace));
     *member.mutable_trace() = *std::move(trace);
   }
   return absl::OkStatus();

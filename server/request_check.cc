@@ -33,4 +33,14 @@ absl::Status CheckCount(absl::string_view field, int count, int least,
                      most, "elements", count);
 }
 
+absl::Status CheckRange(absl::string_view field, int value, int least,
+                        int most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return base::DetailedError(
+      absl::StatusCode::kInvalidArgument,
+      base::MakeErrorDetail(v1::ErrorDetail::REASON_OUT_OF_RANGE, field,
+                            absl::StrCat(least, " to ", most),
+                            absl::StrCat("got ", value)));
+}
+
 }  // namespace faultline::server

@@ -20,6 +20,10 @@ absl::Status CheckLength(absl::string_view field, absl::string_view text,
 absl::Status CheckCount(absl::string_view field, int count, int least,
                         int most);
 
+// A number.
+absl::Status CheckRange(absl::string_view field, int value, int least,
+                        int most);
+
 }  // namespace faultline::server
 
 #endif  // FAULTLINE_SERVER_REQUEST_CHECK_H_

@@ -1,4 +1,5 @@
 // Decisions about clusters and their lineage, through the API.
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -7,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
+#include "faultline/v1/behavior_service.grpc.pb.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
 #include "faultline/v1/ingest_service.grpc.pb.h"
 #include "gmock/gmock.h"
@@ -380,6 +382,166 @@ class LineageTest : public ::testing::Test {
   std::unique_ptr<v1::AdminService::Stub> admin_;
   std::unique_ptr<v1::ClusterService::Stub> clusters_;
 };
+
+// Positions of the map by trace id.
+std::map<std::string, std::pair<double, double>> PositionsOf(
+    const v1::GetMapResponse& map) {
+  std::map<std::string, std::pair<double, double>> positions;
+  for (const auto& point : map.points()) {
+    positions[point.trace_id()] = {point.x(), point.y()};
+  }
+  return positions;
+}
+
+class LookingTest : public LineageTest {
+ protected:
+  v1::GetMapResponse GetMap(int max_points = 0) {
+    grpc::ClientContext call;
+    v1::GetMapRequest request;
+    request.set_parent("projects/p");
+    request.set_max_points(max_points);
+    v1::GetMapResponse response;
+    const grpc::Status status = Behavior()->GetMap(&call, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  }
+
+  v1::LocateTraceResponse Locate(const std::string& id) {
+    grpc::ClientContext call;
+    v1::LocateTraceRequest request;
+    request.set_name("projects/p/traces/" + id);
+    v1::LocateTraceResponse response;
+    const grpc::Status status =
+        Behavior()->LocateTrace(&call, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return response;
+  }
+
+  v1::Novelty GetNovelty() {
+    grpc::ClientContext call;
+    v1::GetStatusResponse response;
+    EXPECT_TRUE(admin_->GetStatus(&call, {}, &response).ok());
+    return response.projects(0).novelty();
+  }
+
+  std::unique_ptr<v1::BehaviorService::Stub> Behavior() {
+    return v1::BehaviorService::NewStub(grpc::CreateChannel(
+        app_->address(), grpc::InsecureChannelCredentials()));
+  }
+};
+
+TEST_F(LookingTest, TheMapStaysOverTicksAndRestarts) {
+  Start();
+  Ingest("first");
+  EXPECT_THAT(GetMap().points(), IsEmpty());
+  Tick();
+  const v1::GetMapResponse first = GetMap();
+  EXPECT_GT(first.points_size(), 100);
+  EXPECT_EQ(first.runs(), 450);
+  ASSERT_GE(first.areas_size(), 2);
+  EXPECT_GE(first.areas(0).size(), first.areas(1).size());
+  EXPECT_GT(first.shown_scatter(), .5);
+  bool failed = false;
+  for (const auto& point : first.points()) {
+    EXPECT_TRUE(!failed || point.outcome() != v1::OUTCOME_PASS);
+    failed |= point.outcome() == v1::OUTCOME_FAIL;
+  }
+  Start();
+  EXPECT_EQ(GetMap().SerializeAsString(), first.SerializeAsString());
+  EXPECT_EQ(GetMap(10).points_size(), 10);
+
+  Ingest("second");
+  Tick();
+  const v1::GetMapResponse second = GetMap();
+  EXPECT_EQ(second.axes_tick(), 1);
+  const auto before = PositionsOf(first);
+  for (const auto& [id, position] : PositionsOf(second)) {
+    const auto old = before.find(id);
+    if (old == before.end()) continue;
+    EXPECT_NEAR(position.first, old->second.first, .05) << id;
+    EXPECT_NEAR(position.second, old->second.second, .05) << id;
+  }
+
+  grpc::ClientContext call;
+  v1::GetMapRequest request;
+  request.set_parent("projects/p");
+  request.set_max_points(2001);
+  v1::GetMapResponse response;
+  EXPECT_EQ(Behavior()->GetMap(&call, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(TrailingDetail(call)->field(), "max_points");
+}
+
+TEST_F(LookingTest, ARunThatIsLikeNothingKnownIsNovelAndCounted) {
+  Start();
+  Ingest("first");
+  EXPECT_FALSE(Locate("first1").has_novelty());
+  Tick();
+  ASSERT_GE(Clusters().size(), 2U);
+  EXPECT_EQ(GetNovelty().failures(), 300);
+  EXPECT_EQ(GetNovelty().compared(), 0);
+
+  // A few more of the old kinds, and one kind that nobody has seen.
+  v1::IngestTracesRequest request;
+  request.set_parent("projects/p");
+  for (int i = 0; i < 30; ++i) {
+    v1::Trace trace =
+        MakeTrace(absl::StrCat("strange", i), "teleport", v1::OUTCOME_FAIL);
+    for (int s = 0; s < 6; ++s) {
+      v1::Step& step = *trace.add_steps();
+      step.set_kind(v1::Step::KIND_TOOL);
+      step.set_name(absl::StrCat("beam-", (i + s) % 4));
+    }
+    *request.add_traces() = std::move(trace);
+  }
+  grpc::ClientContext call;
+  v1::IngestTracesResponse response;
+  ASSERT_TRUE(ingest_->IngestTraces(&call, request, &response).ok());
+  const v1::LocateTraceResponse strange = Locate("strange0");
+  EXPECT_GT(strange.novelty(), 1);
+  EXPECT_EQ(strange.cluster(), "");
+  EXPECT_EQ(strange.tick(), 1);
+  EXPECT_EQ(strange.modes_size(), static_cast<int>(Clusters().size()));
+  const std::string known = Clusters()[0].medoid();
+  EXPECT_LT(Locate(known).novelty(), strange.novelty());
+  EXPECT_EQ(Locate(known).modes(0).cluster(), Locate(known).cluster());
+
+  Tick();
+  const v1::Novelty novelty = GetNovelty();
+  EXPECT_EQ(novelty.failures(), 30);
+  EXPECT_EQ(novelty.compared(), 30);
+  EXPECT_EQ(novelty.emerging(), 30);
+  EXPECT_LT(novelty.p_value(), .001);
+}
+
+TEST_F(LookingTest, AClusterIsReadFromItsMiddleItsEdgeAndWhatWentRight) {
+  using Member = v1::ListMembersResponse::Member;
+  Start();
+  Ingest("first");
+  Tick();
+  ASSERT_FALSE(Clusters().empty());
+  const v1::Cluster cluster = Clusters()[0];
+  grpc::ClientContext call;
+  v1::ListMembersRequest request;
+  request.set_parent(cluster.name());
+  request.set_page_size(1000);
+  for (const auto role : {Member::ROLE_MEDOID, Member::ROLE_NEAREST_SUCCESS,
+                          Member::ROLE_MEMBER}) {
+    request.add_roles(role);
+  }
+  v1::ListMembersResponse response;
+  ASSERT_TRUE(clusters_->ListMembers(&call, request, &response).ok());
+  ASSERT_GT(response.members_size(), 11);
+  EXPECT_EQ(response.members(0).trace().trace_id(), cluster.medoid());
+  EXPECT_NEAR(response.members(0).distance(), 0, 1e-6);
+  for (int i = 1; i <= 10; ++i) {
+    EXPECT_EQ(response.members(i).role(), Member::ROLE_NEAREST_SUCCESS);
+    EXPECT_EQ(response.members(i).outcome(), v1::OUTCOME_PASS);
+    EXPECT_GE(response.members(i).distance(),
+              i > 1 ? response.members(i - 1).distance() : 0);
+  }
+  EXPECT_EQ(response.members(11).role(), Member::ROLE_MEMBER);
+}
 
 TEST_F(LineageTest, DecisionsHoldOverTicksAndRestarts) {
   Start();
