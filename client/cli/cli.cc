@@ -67,6 +67,7 @@ int RunCli(std::vector<std::string> arguments, Environment environment) {
   AddTickCommands(&app, &session);
   AddClusterCommands(&app, &session);
   AddTraceCommands(&app, &session);
+  AddMapCommands(&app, &session);
   AddLineageCommands(&app, &session);
   AddInterventionCommands(&app, &session);
   AddPolicyCommands(&app, &session);

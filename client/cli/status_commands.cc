@@ -96,6 +96,26 @@ std::string AssemblyText(const v1::GetStatusResponse::Assembly& assembly) {
   return parts.empty() ? "-" : absl::StrJoin(parts, ", ");
 }
 
+// `12 of 80`: new failures that are like nothing known; with what was usual
+// before. Bad where that is more than chance gives.
+Cell EmergingCell(const v1::Novelty& novelty) {
+  constexpr double kAlertLevel = 0.001;
+  if (novelty.compared() == 0) return "-";
+  const auto share = [](uint64_t part, uint64_t of) {
+    return Percent(static_cast<double>(part) / static_cast<double>(of));
+  };
+  std::string text =
+      absl::StrCat(novelty.emerging(), " of ", novelty.compared());
+  if (novelty.earlier_compared() > 0) {
+    absl::StrAppend(
+        &text, " (before ",
+        share(novelty.earlier_emerging(), novelty.earlier_compared()), ")");
+  }
+  const bool alert = novelty.p_value() < kAlertLevel;
+  if (alert) absl::StrAppend(&text, " !");
+  return {text, alert ? Tone::kBad : Tone::kPlain};
+}
+
 // What became of everything that was sent since the start.
 void PrintAccount(Session* session, const v1::GetStatusResponse& response) {
   Table table({{"PROJECT"},
@@ -135,6 +155,7 @@ absl::Status ShowStatus(Session* session, bool one_project) {
                {"TICK", Column::Fit::kNumber},
                {"STARTED"},
                {"POLICY", Column::Fit::kNumber},
+               {"EMERGING"},
                {"CLUSTERS"},
                {"INTERVENTIONS"}});
   for (const Project& project : response.projects()) {
@@ -148,6 +169,7 @@ absl::Status ShowStatus(Session* session, bool one_project) {
          IndexText(project), absl::StrCat(project.last_tick()),
          Age(project.last_tick_time(), session->Now()),
          absl::StrCat(project.policy_version()),
+         EmergingCell(project.novelty()),
          CountsText<v1::Cluster::Status>(project.clusters()),
          CountsText<v1::Intervention::Status>(project.interventions())});
   }

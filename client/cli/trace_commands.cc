@@ -59,6 +59,15 @@ void PrintSteps(Session* session, const v1::Trace& trace) {
   session->PrintTable(table, "No steps.");
 }
 
+std::string NoveltyText(const v1::LocateTraceResponse& located) {
+  if (!located.has_novelty()) return "no mode is known yet";
+  const std::string nearest = absl::StrCat(
+      Number(located.novelty()), " times the reach of the nearest mode, ",
+      ShortName(located.modes(0).cluster()));
+  return located.novelty() > 1 ? absl::StrCat("novel: ", nearest)
+                               : absl::StrCat("like what is known: ", nearest);
+}
+
 absl::Status ShowTrace(Session* session, const std::string& id) {
   v1::GetTraceRequest request;
   request.set_name(session->Name("traces", id));
@@ -91,6 +100,31 @@ absl::Status ShowTrace(Session* session, const std::string& id) {
              : decision.chosen());
   }
   PrintSteps(session, trace);
+  return absl::OkStatus();
+}
+
+absl::Status LocateTrace(Session* session, const std::string& id) {
+  v1::LocateTraceRequest request;
+  request.set_name(session->Name("traces", id));
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::BehaviorService::Stub::LocateTrace, request));
+  if (session->options().json) return session->PrintJson(response);
+  Line(session, "cluster",
+       response.cluster().empty() ? "-" : ShortName(response.cluster()));
+  Line(session, "novelty", NoveltyText(response));
+  session->out() << "\n";
+  Table table({{"MODE"},
+               {"DISTANCE", Column::Fit::kNumber},
+               {"REACH", Column::Fit::kNumber},
+               {"TIMES", Column::Fit::kNumber},
+               {"VIEW"}});
+  for (const auto& mode : response.modes()) {
+    table.AddRow({ShortName(mode.cluster()), Number(mode.distance()),
+                  Number(mode.reach()), Number(mode.distance() / mode.reach()),
+                  EnumWord(mode.view())});
+  }
+  session->PrintTable(table, "No known mode.");
   return absl::OkStatus();
 }
 
@@ -129,6 +163,12 @@ void AddTraceCommands(CLI::App* app, Session* session) {
       AddCommand(app, session, "trace", "One run, as it is stored",
                  [session, id] { return ShowTrace(session, *id); });
   trace->add_option("TRACE", *id, "Trace id")->required();
+
+  auto located = std::make_shared<std::string>();
+  CLI::App* locate = AddCommand(
+      app, session, "locate", "How far a run is from every known failure mode",
+      [session, located] { return LocateTrace(session, *located); });
+  locate->add_option("TRACE", *located, "Trace id")->required();
 
   auto options = std::make_shared<SimilarOptions>();
   CLI::App* similar = AddCommand(

@@ -1,5 +1,7 @@
 #include "client/cli/cli.h"
 
+#include <fstream>
+#include <iterator>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -11,22 +13,23 @@
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
 #include "tests/fakes/fake_clock.h"
+#include "tests/support/temp_dir.h"
 #include "tests/unit/cli/fake_server.h"
 
 namespace faultline::cli {
 namespace {
 
-using testing::AllOf;
-using testing::ContainsRegex;
-using testing::DoAll;
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::Invoke;
-using testing::IsEmpty;
-using testing::Not;
-using testing::Return;
-using testing::SaveArgPointee;
-using testing::SetArgPointee;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::DoAll;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Invoke;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Return;
+using ::testing::SaveArgPointee;
+using ::testing::SetArgPointee;
 
 template <typename Message>
 Message Parse(const std::string& text) {
@@ -35,7 +38,7 @@ Message Parse(const std::string& text) {
   return message;
 }
 
-class CliTest : public testing::Test {
+class CliTest : public ::testing::Test {
  protected:
   // Runs a command line against the fake server; fills in out_ and err_.
   int Run(std::vector<std::string> arguments) {
@@ -148,11 +151,79 @@ TEST_F(CliTest, StatusShowsRatesAndWhatWaitsToBeIndexed) {
                           indexed_sequence: 9
                           clusters { key: "STATUS_STABLE" value: 2 }
                           clusters { key: "STATUS_ARTIFACT" value: 1 }
+                          novelty {
+                            compared: 80
+                            emerging: 12
+                            earlier_compared: 200
+                            earlier_emerging: 5
+                            p_value: 0.0001
+                          }
                         })pb")),
                       Return(grpc::Status::OK)));
   ASSERT_EQ(Run({"status"}), kExitOk);
   EXPECT_THAT(out_, AllOf(HasSubstr("40.0 %"), HasSubstr("3 waiting"),
+                          HasSubstr("12 of 80 (before 2.5 %) !"),
                           HasSubstr("2 stable, 1 artifact")));
+}
+
+TEST_F(CliTest, ARunIsLocatedAmongTheKnownModes) {
+  EXPECT_CALL(server_.behavior, LocateTrace)
+      .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->name(), "projects/default/traces/t1");
+        *response = Parse<v1::LocateTraceResponse>(R"pb(
+          modes {
+            cluster: "projects/default/clusters/near"
+            distance: 0.75
+            reach: 0.5
+            view: VIEW_BEHAVIOR
+          }
+          modes {
+            cluster: "projects/default/clusters/far"
+            distance: 1.25
+            reach: 0.25
+            view: VIEW_TRAJECTORY
+          }
+          novelty: 1.5)pb");
+        return grpc::Status::OK;
+      }))
+      .WillOnce(Return(grpc::Status::OK));
+  ASSERT_EQ(Run({"locate", "t1"}), kExitOk) << err_;
+  EXPECT_THAT(
+      out_,
+      AllOf(HasSubstr("novel: 1.5 times the reach of the nearest mode, near"),
+            ContainsRegex("near +0.75 +0.5 +1.5 +behavior"),
+            ContainsRegex("far +1.25 +0.25 +5 +trajectory")));
+  ASSERT_EQ(Run({"locate", "t1"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("no mode is known yet"));
+}
+
+TEST_F(CliTest, AMapIsDrawnOrWritten) {
+  EXPECT_CALL(server_.behavior, GetMap)
+      .WillRepeatedly(Invoke([](auto*, const auto* request, auto* response) {
+        EXPECT_EQ(request->parent(), "projects/default");
+        EXPECT_EQ(request->max_points(), 7);
+        *response = Parse<v1::GetMapResponse>(R"pb(
+          points { trace_id: "t1" outcome: OUTCOME_FAIL }
+          tick: 4
+          runs: 9)pb");
+        return grpc::Status::OK;
+      }));
+  ASSERT_EQ(Run({"map", "--points=7"}), kExitOk) << err_;
+  EXPECT_THAT(out_, HasSubstr("Tick 4: 1 of 9 runs"));
+  const testing::TempDir dir;
+  const std::string svg = dir.path() + "/map.svg";
+  const std::string html = dir.path() + "/map.html";
+  ASSERT_EQ(Run({"map", "--points=7", "--svg", svg, "--html", html}), kExitOk);
+  EXPECT_EQ(out_, "wrote " + svg + "\nwrote " + html + "\n");
+  const auto read = [](const std::string& path) {
+    std::ifstream file(path);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  };
+  EXPECT_THAT(read(svg), HasSubstr("<title>t1: fail</title>"));
+  EXPECT_THAT(read(html), HasSubstr("Failures of default, tick 4"));
+  EXPECT_EQ(Run({"map", "--points=7", "--svg", dir.path() + "/no/map.svg"}),
+            kExitServer);
+  EXPECT_THAT(err_, HasSubstr("cannot write"));
 }
 
 TEST_F(CliTest, ListsFollowPagesUpToTheLimitAndSayThatThereAreMore) {
@@ -431,13 +502,12 @@ TEST_F(CliTest, ADecisionAboutAClusterSaysWhatItIsAbout) {
   }
   EXPECT_EQ(asked[0].decision(), ClusterReview::DECISION_LABEL);
   EXPECT_EQ(asked[0].label(), "goes round in circles");
-  EXPECT_THAT(asked[1].others(),
-              testing::ElementsAre("projects/default/clusters/c2",
-                                   "projects/default/clusters/c3"));
-  EXPECT_THAT(asked[2].sub_modes(), testing::ElementsAre(2, 3));
-  EXPECT_THAT(asked[3].trace_ids(), testing::ElementsAre("t1", "t2"));
+  EXPECT_THAT(asked[1].others(), ElementsAre("projects/default/clusters/c2",
+                                             "projects/default/clusters/c3"));
+  EXPECT_THAT(asked[2].sub_modes(), ElementsAre(2, 3));
+  EXPECT_THAT(asked[3].trace_ids(), ElementsAre("t1", "t2"));
   EXPECT_EQ(asked[4].decision(), ClusterReview::DECISION_MUST_LINK);
-  EXPECT_THAT(asked[4].trace_ids(), testing::ElementsAre("t1", "t2"));
+  EXPECT_THAT(asked[4].trace_ids(), ElementsAre("t1", "t2"));
   EXPECT_EQ(asked[5].decision(), ClusterReview::DECISION_CANNOT_LINK);
   EXPECT_EQ(asked[6].decision(), ClusterReview::DECISION_REJECT);
   EXPECT_EQ(asked[6].request_id(), "once");
@@ -474,9 +544,8 @@ TEST_F(CliTest, LineageTellsWhatBecameOfAClusterAndWhy) {
       << err_;
   EXPECT_EQ(asked.parent(), "projects/default");
   EXPECT_EQ(asked.cluster(), "projects/default/clusters/c1");
-  EXPECT_THAT(asked.kinds(),
-              testing::ElementsAre(v1::LineageEvent::KIND_SPLIT,
-                                   v1::LineageEvent::KIND_SURVIVED));
+  EXPECT_THAT(asked.kinds(), ElementsAre(v1::LineageEvent::KIND_SPLIT,
+                                         v1::LineageEvent::KIND_SURVIVED));
   for (const char* text : {"parts c2; split by ann: two causes", "survived",
                            "0.75", "90.0 %", "64.0 %", "120"}) {
     EXPECT_THAT(out_, HasSubstr(text));
@@ -490,8 +559,7 @@ TEST_F(CliTest, SettingsTravelWithTheirMask) {
         EXPECT_EQ(request->config().auto_approve_size(), 2);
         EXPECT_EQ(request->config().max_trials(), 0U);
         EXPECT_THAT(request->update_mask().paths(),
-                    testing::ElementsAre("tick_interval", "auto_approve",
-                                         "max_trials"));
+                    ElementsAre("tick_interval", "auto_approve", "max_trials"));
         *response->mutable_config() = request->config();
         return grpc::Status::OK;
       }));
@@ -519,7 +587,7 @@ TEST_F(CliTest, ASettingOfAGroupKeepsTheOthersOfIt) {
         EXPECT_EQ(config.retention().max_age().seconds(), 3600);
         EXPECT_EQ(config.content(), v1::CONTENT_POLICY_DIGEST);
         EXPECT_THAT(request->update_mask().paths(),
-                    testing::ElementsAre("quota", "retention", "content"));
+                    ElementsAre("quota", "retention", "content"));
         *response->mutable_config() = config;
         return grpc::Status::OK;
       }));
@@ -538,7 +606,7 @@ TEST_F(CliTest, DeleteOnlySaysWhatWouldGoUnlessItIsConfirmed) {
   EXPECT_CALL(server_.admin, DeleteTraces)
       .WillOnce(Invoke([](auto*, const auto* request, auto* response) {
         EXPECT_TRUE(request->dry_run());
-        EXPECT_THAT(request->ids().trace_ids(), testing::ElementsAre("a", "b"));
+        EXPECT_THAT(request->ids().trace_ids(), ElementsAre("a", "b"));
         response->set_traces(1);
         response->add_unknown_ids("b");
         return grpc::Status::OK;

@@ -51,6 +51,14 @@ class FakeBehavior : public v1::BehaviorService::Service {
               (grpc::ServerContext*, const v1::GetTraceRequest*,
                v1::GetTraceResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, LocateTrace,
+              (grpc::ServerContext*, const v1::LocateTraceRequest*,
+               v1::LocateTraceResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, GetMap,
+              (grpc::ServerContext*, const v1::GetMapRequest*,
+               v1::GetMapResponse*),
+              (override));
 };
 
 class FakeClusters : public v1::ClusterService::Service {
@@ -122,11 +130,11 @@ class FakeServer {
 
   const std::string& address() const { return address_; }
 
-  testing::StrictMock<FakeAdmin> admin;
-  testing::StrictMock<FakeBehavior> behavior;
-  testing::StrictMock<FakeClusters> clusters;
-  testing::StrictMock<FakeInterventions> interventions;
-  testing::StrictMock<FakePolicies> policies;
+  ::testing::StrictMock<FakeAdmin> admin;
+  ::testing::StrictMock<FakeBehavior> behavior;
+  ::testing::StrictMock<FakeClusters> clusters;
+  ::testing::StrictMock<FakeInterventions> interventions;
+  ::testing::StrictMock<FakePolicies> policies;
 
  private:
   std::unique_ptr<grpc::Server> server_;
