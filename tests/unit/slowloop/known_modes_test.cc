@@ -158,6 +158,21 @@ TEST(KnownModesTest, TheReachIsTheNinetyFifthPercentileOfItsOwnDistances) {
   EXPECT_NEAR(mode.reach(), std::max(.05, distances[113]), 1e-9);  // of 120
 }
 
+TEST(KnownModesTest, ARunIsNoExemplarToItself) {
+  Project project;
+  project.AddRuns("a", 6);  // fewer than exemplars
+  project.AddCluster("a");
+  project.FinishTick();
+  std::vector<double> distances;
+  for (const embedding::Run* run : project.RunsOf("a")) {
+    distances.push_back(project.Locate(*run)[0].distance);
+  }
+  // The 95 % quantile of six is the largest.
+  EXPECT_DOUBLE_EQ(project.state().known_modes(0).reach(),
+                   *std::max_element(distances.begin(), distances.end()));
+  EXPECT_GT(project.state().known_modes(0).reach(), .1);
+}
+
 TEST(KnownModesTest, ARunIsNearestToItsOwnModeAndAStrangerToNone) {
   Project project;
   project.AddRuns("a", 60);
