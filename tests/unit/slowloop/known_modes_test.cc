@@ -41,8 +41,13 @@ class Project {
         tool.set_kind(v1::Step::KIND_TOOL);
         tool.set_name(name);
       };
-      for (int s = 0; s < 4; ++s) step(absl::StrCat(kind, "-", s));
-      step(absl::StrCat("other-", random_.Below(6)));
+      // Letters: digits of a tool's name count for nothing.
+      for (const char* part : {"a", "b", "c", "d"}) {
+        step(absl::StrCat(kind, "-", part));
+      }
+      for (int s = 0; s < 2; ++s) {
+        step(std::string("other-") + "abcdefgh"[random_.Below(8)]);
+      }
       window_.Apply(record);
     }
   }
