@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/slowloop/cluster_decisions.h"
 #include "lib/space/blas.h"
-#include "lib/space/parallel.h"
 #include "lib/stats/contingency.h"
 
 namespace faultline::slowloop {
@@ -167,7 +167,7 @@ std::vector<v1::KnownMode> DescribeKnownModes(
                      return a.cluster->cluster_id() < b.cluster->cluster_id();
                    });
   std::vector<v1::KnownMode> modes(subjects.size());
-  space::ParallelFor(subjects.size(), threads, [&](size_t s) {
+  base::ParallelFor(subjects.size(), threads, [&](size_t s) {
     const v1::Cluster& cluster = *subjects[s].cluster;
     modes[s] = DescribeMode(
         cluster.cluster_id(),
@@ -234,7 +234,7 @@ v1::Novelty MeasureNovelty(const NoveltyInput& input) {
     std::vector<double> relative(rows.size(),
                                  std::numeric_limits<double>::infinity());
     const size_t blocks = (rows.size() + kBlock - 1) / kBlock;
-    space::ParallelFor(blocks, input.threads, [&](size_t block) {
+    base::ParallelFor(blocks, input.threads, [&](size_t block) {
       const auto of_block =
           absl::MakeConstSpan(rows).subspan(block * kBlock, kBlock);
       const auto out = absl::MakeSpan(relative).subspan(block * kBlock, kBlock);
