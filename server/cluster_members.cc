@@ -185,6 +185,7 @@ absl::StatusOr<std::vector<Listed>> MemberList::WithRoles(
 absl::Status MemberList::Fill(const std::vector<Listed>& page,
                               v1::ListMembersResponse* response) const {
   std::vector<uint64_t> sequences;
+  sequences.reserve(page.size());
   for (const Listed& run : page) sequences.push_back(run.sequence);
   const std::vector<v1::Outcome> outcomes =
       ingestor_.GetOutcomes(project_, sequences);

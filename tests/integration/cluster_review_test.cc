@@ -75,8 +75,7 @@ class ReviewClusterTest : public ServiceTest {
 
   grpc::Status Review(const v1::ReviewClusterRequest& request) {
     grpc::ClientContext call;
-    const grpc::Status status =
-        clusters_->ReviewCluster(&call, request, &response_);
+    grpc::Status status = clusters_->ReviewCluster(&call, request, &response_);
     detail_ = TrailingDetail(call);
     return status;
   }
