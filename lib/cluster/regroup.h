@@ -11,19 +11,15 @@ namespace faultline::cluster {
 
 // Modes cut and joined as reviewers decided. All pure.
 
-// Where the vectors of the tick's failures are, in both views.
+// The vectors that the tick's failures were clustered by (n x d).
 struct FailureViews {
-  int dimension = 0;                      // d
-  absl::Span<const float> behavior;       // of each failure
-  absl::Span<const float> trajectory;     // of each run
-  absl::Span<const int32_t> failure_row;  // in `trajectory`, of each failure
+  int dimension = 0;  // d
+  absl::Span<const float> behavior;
+  absl::Span<const float> trajectory;
 
   absl::Span<const float> VectorOf(v1::View view, int32_t failure) const {
-    const bool all = view == v1::VIEW_TRAJECTORY;
-    return (all ? trajectory : behavior)
-        .subspan(static_cast<size_t>(all ? failure_row[failure] : failure) *
-                     dimension,
-                 dimension);
+    return (view == v1::VIEW_TRAJECTORY ? trajectory : behavior)
+        .subspan(static_cast<size_t>(failure) * dimension, dimension);
   }
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -20,6 +21,7 @@
 #include "lib/evaluate/effects.h"
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
+#include "lib/slowloop/cluster_space.h"
 #include "lib/slowloop/identity.h"
 #include "lib/slowloop/known_modes.h"
 #include "lib/slowloop/matrix.h"
@@ -94,8 +96,7 @@ class Workspace {
   void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
-  void EmbedInto(Map map, const embedding::ContrastWeights* contrast,
-                 const std::vector<int32_t>& rows, Matrix* out) const;
+  void EmbedInto(Map map, Matrix* out) const;
   // Name of the cluster that lives on under a name.
   std::string LivingCluster(const std::string& name) const {
     const size_t id = name.rfind('/') + 1;
@@ -117,11 +118,13 @@ class Workspace {
   std::vector<int32_t> success_rows_;  // discovery side
   size_t failures_ = 0;                // both sides
 
-  Matrix behavior_;                      // n x d, E_b
-  Matrix trajectory_;                    // n x d
-  Matrix failure_vectors_;               // failure_rows_ x d, E_f
-  embedding::ContrastWeights contrast_;  // of E_f
-  std::vector<cluster::Mode> modes_;     // as found, until they are tracked
+  Matrix behavior_;    // n x d, E_b
+  Matrix trajectory_;  // n x d
+  std::optional<ClusterSpace> space_;
+  // failure_rows_ x d, in `space_`.
+  Matrix behavior_failures_;
+  Matrix trajectory_failures_;
+  std::vector<cluster::Mode> modes_;  // as found, until they are tracked
   Identities identities_;
   std::vector<Candidate> candidates_;  // largest first
   // Id of the cluster that each failed run belongs or is assigned to.
@@ -228,30 +231,31 @@ absl::StatusOr<std::string> Workspace::FreezeCorpus() {
   return summary;
 }
 
-void Workspace::EmbedInto(Map map, const embedding::ContrastWeights* contrast,
-                          const std::vector<int32_t>& rows, Matrix* out) const {
+void Workspace::EmbedInto(Map map, Matrix* out) const {
   out->dimension = output_.embedder->dimension();
-  out->values.resize(rows.size() * out->dimension);
-  const size_t blocks = (rows.size() + kEmbedBlock - 1) / kEmbedBlock;
+  out->values.resize(runs_.size() * out->dimension);
+  const size_t blocks = (runs_.size() + kEmbedBlock - 1) / kEmbedBlock;
   base::ParallelFor(blocks, input_.threads, [&](size_t block) {
-    const size_t last = std::min(rows.size(), (block + 1) * kEmbedBlock);
+    const size_t last = std::min(runs_.size(), (block + 1) * kEmbedBlock);
     for (size_t i = block * kEmbedBlock; i < last; ++i) {
-      output_.embedder->Embed(*runs_[rows[i]], map, contrast, out->row(i));
+      output_.embedder->Embed(*runs_[i], map, nullptr, out->row(i));
     }
   });
 }
 
 absl::StatusOr<std::string> Workspace::EmbedRuns() {
-  std::vector<const Run*> failures;
-  std::vector<const Run*> successes;
-  for (const int32_t row : failure_rows_) failures.push_back(runs_[row]);
-  for (const int32_t row : success_rows_) successes.push_back(runs_[row]);
-  contrast_ = embedding::ComputeContrast(failures, successes);
-  std::vector<int32_t> all(runs_.size());
-  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int32_t>(i);
-  EmbedInto(Map::kBehavior, nullptr, all, &behavior_);
-  EmbedInto(Map::kTrajectory, nullptr, all, &trajectory_);
-  EmbedInto(Map::kFailure, &contrast_, failure_rows_, &failure_vectors_);
+  EmbedInto(Map::kBehavior, &behavior_);
+  EmbedInto(Map::kTrajectory, &trajectory_);
+  EmbeddedRuns embedded;
+  embedded.embedder = output_.embedder.get();
+  embedded.runs = runs_;
+  embedded.trajectory = &trajectory_;
+  embedded.failures = failure_rows_;
+  embedded.successes = success_rows_;
+  embedded.threads = input_.threads;
+  space_.emplace(embedded);
+  behavior_failures_ = space_->Vectors(v1::VIEW_BEHAVIOR, failure_rows_);
+  trajectory_failures_ = space_->Vectors(v1::VIEW_TRAJECTORY, failure_rows_);
   return absl::StrFormat("%d runs in two views, %d dimensions", runs_.size(),
                          output_.embedder->dimension());
 }
@@ -306,7 +310,6 @@ void Workspace::ReportSlices(const ViewFinding& view) {
 }
 
 absl::StatusOr<std::string> Workspace::ClusterFailures() {
-  const Matrix failures = SelectRows(trajectory_, failure_rows_);
   // Each view on its own thread, where there are two: much of the work cannot
   // be shared out otherwise.
   absl::StatusOr<cluster::Clustering> behavior_found;
@@ -314,9 +317,10 @@ absl::StatusOr<std::string> Workspace::ClusterFailures() {
   const int threads = std::max(1, input_.threads / 2);
   base::ParallelFor(2, input_.threads, [&](size_t view) {
     if (view == 0) {
-      behavior_found = ClusterView(failure_vectors_, behavior_, threads);
+      behavior_found = ClusterView(behavior_failures_, behavior_, threads);
     } else {
-      trajectory_found = ClusterView(failures, trajectory_, threads);
+      trajectory_found =
+          ClusterView(trajectory_failures_, trajectory_, threads);
     }
   });
   FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering behavior,
@@ -374,8 +378,8 @@ absl::StatusOr<std::string> Workspace::TrackIdentity() {
   identity.behavior = behavior_.values;
   identity.trajectory = trajectory_.values;
   identity.failure_rows = failure_rows_;
-  identity.failures = {output_.embedder->dimension(), failure_vectors_.values,
-                       trajectory_.values, failure_rows_};
+  identity.failures = {output_.embedder->dimension(), behavior_failures_.values,
+                       trajectory_failures_.values};
   FAULTLINE_ASSIGN_OR_RETURN(identities_,
                              IdentifyClusters(identity, std::move(modes_)));
   for (TrackedMode& tracked : identities_.modes) {
@@ -440,7 +444,7 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
   validity.behavior = &behavior_;
   validity.trajectory = &trajectory_;
   validity.embedder = output_.embedder.get();
-  validity.contrast = &contrast_;
+  validity.space = &*space_;
   validity.names = &input_.window->names();
   validity.config = &input_.config;
   validity.previous = input_.previous;

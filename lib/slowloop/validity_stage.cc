@@ -136,8 +136,6 @@ class Validation {
                                const cluster::CheckSample& again);
   absl::Status PredictHeldOut(const Assignment& assignment);
   void KeepFigures(v1::View view);
-  Matrix ClusteredVectors(v1::View view,
-                          const std::vector<int32_t>& rows) const;
   void DecideStatus(size_t subject);
   void SummarizeSlices(size_t subject);
 
@@ -476,19 +474,6 @@ void Validation::MeasureInformation(const Assignment& assignment) {
   });
 }
 
-// Vectors of failures or successes in the map that a view clusters.
-Matrix Validation::ClusteredVectors(v1::View view,
-                                    const std::vector<int32_t>& rows) const {
-  if (view == v1::VIEW_TRAJECTORY) return SelectRows(*input_.trajectory, rows);
-  Matrix vectors{input_.embedder->dimension(), {}};
-  vectors.values.resize(rows.size() * vectors.dimension);
-  base::ParallelFor(rows.size(), input_.threads, [&](size_t i) {
-    input_.embedder->Embed(*input_.runs[rows[i]], embedding::Map::kFailure,
-                           input_.contrast, vectors.row(i));
-  });
-  return vectors;
-}
-
 bool Validation::MustClusterAgain(v1::View view) const {
   if (input_.embedder->epoch() != input_.previous->corpus().epoch()) {
     return true;
@@ -606,7 +591,7 @@ absl::Status Validation::ClusterAgain(const Assignment& assignment,
                                       ViewFinding* report) {
   const v1::View view = assignment.view;
   if (MustClusterAgain(view)) {
-    const Matrix vectors = ClusteredVectors(view, sample.rows);
+    const Matrix vectors = input_.space->Vectors(view, sample.rows);
     const cluster::CheckSample again{vectors.dimension, vectors.values,
                                      sample.mode,
                                      static_cast<int>(subjects_.size())};
@@ -694,7 +679,7 @@ absl::Status Validation::TakeSlicesOut(v1::View view, const Sample& sample,
                    [&name](const SliceVariable& v) { return v.name == name; });
   const std::vector<int32_t> successes =
       DrawRows(success_rows_, kSampleSuccesses, SeedOf(view));
-  const Matrix success_vectors = ClusteredVectors(view, successes);
+  const Matrix success_vectors = input_.space->Vectors(view, successes);
   const std::vector<float> rest = cluster::RemoveSliceMeans(
       again.vectors, LevelsOf(*variable, sample.rows), success_vectors.values,
       LevelsOf(*variable, successes), variable->levels(), again.dimension);
@@ -781,7 +766,7 @@ absl::Status Validation::PredictHeldOut(const Assignment& assignment) {
     rows.push_back(held_out_rows_[place]);
     assigned.push_back(assignment.mode[place]);
   }
-  const Matrix vectors = ClusteredVectors(view, rows);
+  const Matrix vectors = input_.space->Vectors(view, rows);
   const int modes = static_cast<int>(subjects_.size());
   FAULTLINE_ASSIGN_OR_RETURN(
       const cluster::Rediscovery own,

@@ -11,6 +11,7 @@
 #include "faultline/v1/tick.pb.h"
 #include "faultline/v1/validity.pb.h"
 #include "lib/embedding/embedder.h"
+#include "lib/slowloop/cluster_space.h"
 #include "lib/slowloop/matrix.h"
 
 namespace faultline::slowloop {
@@ -34,7 +35,7 @@ struct ValidityInput {
   const Matrix* behavior = nullptr;              // by run
   const Matrix* trajectory = nullptr;            // by run
   const embedding::Embedder* embedder = nullptr;
-  const embedding::ContrastWeights* contrast = nullptr;
+  const ClusterSpace* space = nullptr;
   const embedding::FeatureNames* names = nullptr;
   const v1::ProjectConfig* config = nullptr;
   const v1::TickState* previous = nullptr;

@@ -7,6 +7,7 @@
 #include "absl/types/span.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
+#include "lib/slowloop/cluster_space.h"
 #include "lib/slowloop/identity.h"
 #include "lib/slowloop/project_config.h"
 
@@ -92,8 +93,7 @@ FailureMap WorldTicks::MapFailures(const embedding::Embedder& embedder) const {
   const auto d = static_cast<size_t>(embedder.dimension());
   map.dimension = embedder.dimension();
   std::vector<const embedding::Run*> discovery;
-  std::vector<const embedding::Run*> failures;
-  std::vector<const embedding::Run*> successes;
+  std::vector<int32_t> successes;
   for (const embedding::Run* run : window_.KnownRuns()) {
     if (!slowloop::OnDiscoverySide(run->trace_id, config_.discovery_share())) {
       continue;
@@ -102,23 +102,29 @@ FailureMap WorldTicks::MapFailures(const embedding::Embedder& embedder) const {
       map.failure_row.push_back(static_cast<int32_t>(discovery.size()));
       map.truth.push_back(truth(run->sequence));
       map.sequence.push_back(run->sequence);
+    } else {
+      successes.push_back(static_cast<int32_t>(discovery.size()));
     }
     map.pooled_failed.push_back(run->failed());
     discovery.push_back(run);
-    (run->failed() ? failures : successes).push_back(run);
   }
-  const embedding::ContrastWeights contrast =
-      embedding::ComputeContrast(failures, successes);
   map.pooled.resize(discovery.size() * d);
-  map.vectors.resize(failures.size() * d);
+  slowloop::Matrix trajectory{map.dimension, {}};
+  trajectory.values.resize(discovery.size() * d);
   for (size_t i = 0; i < discovery.size(); ++i) {
-    embedder.Embed(*discovery[i], embedding::Map::kBehavior, nullptr,
-                   absl::MakeSpan(map.pooled).subspan(i * d, d));
+    embedder.EmbedViews(*discovery[i], trajectory.row(i),
+                        absl::MakeSpan(map.pooled).subspan(i * d, d));
   }
-  for (size_t i = 0; i < failures.size(); ++i) {
-    embedder.Embed(*failures[i], embedding::Map::kFailure, &contrast,
-                   absl::MakeSpan(map.vectors).subspan(i * d, d));
-  }
+  slowloop::EmbeddedRuns embedded;
+  embedded.embedder = &embedder;
+  embedded.runs = discovery;
+  embedded.trajectory = &trajectory;
+  embedded.failures = map.failure_row;
+  embedded.successes = successes;
+  embedded.threads = threads_;
+  map.vectors = slowloop::ClusterSpace(embedded)
+                    .Vectors(v1::VIEW_BEHAVIOR, map.failure_row)
+                    .values;
   return map;
 }
 

@@ -119,8 +119,7 @@ TEST(MeasureStability, IsTheMeanJaccardOfWhatAModeGets) {
   const Labels mode = Blocks({30, 30});
   const std::vector<int64_t> copies(60, 1);
   // A third of mode 1 goes with mode 0.
-  Labels found = mode;
-  std::fill(found.begin() + 30, found.begin() + 40, 0);
+  const Labels found = Blocks({40, 20});
   const std::vector<double> stability =
       MeasureStability(mode, 2, copies, {Whole(found), Whole(mode)});
   EXPECT_NEAR(stability[0], (30. / 40 + 1) / 2, 1e-9);

@@ -14,17 +14,14 @@ using ::testing::FloatNear;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-// Failures 0 to 9 at (0, 0), (1, 0), ..., (9, 0), the same in both views; in
-// the trajectory view they are every other run.
+// Failures 0 to 9 at (0, 0), (1, 0), ..., (9, 0) in both views.
 class RegroupTest : public ::testing::Test {
  protected:
   RegroupTest() {
     for (int i = 0; i < 10; ++i) {
       behavior_.insert(behavior_.end(), {static_cast<float>(i), 0});
-      trajectory_.insert(trajectory_.end(), {-1, -1, static_cast<float>(i), 0});
-      rows_.push_back(2 * i + 1);
     }
-    views_ = {2, behavior_, trajectory_, rows_};
+    views_ = {2, behavior_, behavior_};
   }
 
   // Members as given, all of strength .5 but the medoid; found in one view.
@@ -45,8 +42,6 @@ class RegroupTest : public ::testing::Test {
   }
 
   std::vector<float> behavior_;
-  std::vector<float> trajectory_;
-  std::vector<int32_t> rows_;
   FailureViews views_;
 };
 

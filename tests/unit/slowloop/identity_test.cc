@@ -112,7 +112,7 @@ class Project {
     input.behavior = behavior;
     input.trajectory = trajectory;
     input.failure_rows = rows;
-    input.failures = {embedder_->dimension(), behavior, trajectory, rows};
+    input.failures = {embedder_->dimension(), behavior, trajectory};
     auto identities = IdentifyClusters(input, std::move(modes));
     EXPECT_OK(identities.status());
     reviews_.clear();

@@ -87,6 +87,7 @@ class Scene {
     std::vector<const embedding::Run*> runs;
     std::vector<bool> discovery;
     std::vector<int32_t> failures;
+    std::vector<int32_t> successes;
     std::vector<const embedding::Run*> counted;
     ValiditySubject subject;
     subject.cluster_id = id;
@@ -97,8 +98,9 @@ class Scene {
       discovery.push_back(OnDiscoverySide(runs_[i].trace_id, .6));
       if (!discovery.back()) continue;
       counted.push_back(&runs_[i]);
+      (runs_[i].failed() ? failures : successes)
+          .push_back(static_cast<int32_t>(i));
       if (!runs_[i].failed()) continue;
-      failures.push_back(static_cast<int32_t>(i));
       if (bears_[i]) subject.members.push_back(static_cast<int32_t>(i));
     }
     if (!embedder_) {
@@ -114,7 +116,13 @@ class Scene {
     for (size_t i = 0; i < runs.size(); ++i) {
       embedder_->EmbedViews(*runs[i], trajectory.row(i), behavior.row(i));
     }
-    const embedding::ContrastWeights contrast;
+    EmbeddedRuns embedded;
+    embedded.embedder = embedder_.get();
+    embedded.runs = runs;
+    embedded.trajectory = &trajectory;
+    embedded.failures = failures;
+    embedded.successes = successes;
+    const ClusterSpace space(embedded);
     ValidityInput input;
     input.runs = runs;
     input.discovery = &discovery;
@@ -122,7 +130,7 @@ class Scene {
     input.behavior = &behavior;
     input.trajectory = &trajectory;
     input.embedder = embedder_.get();
-    input.contrast = &contrast;
+    input.space = &space;
     input.names = &names_;
     input.config = &config_;
     input.previous = &state_;
