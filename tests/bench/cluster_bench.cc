@@ -28,6 +28,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/cluster/clusterer.h"
 #include "lib/space/blas.h"
+#include "tests/bench/failure_map.h"
 #include "tests/bench/world_tick.h"
 #include "tests/worlds/partition_scores.h"
 #include "tests/worlds/world.h"
@@ -152,7 +153,7 @@ void AddScores(const std::vector<Truth>& truth, const Labels& found, int modes,
 }
 
 std::vector<FoundCluster> ReadClusters(const v1::TickState& state,
-                                       const FailureMap& map,
+                                       const WorldFailures& map,
                                        const WorldTicks& ticks, int modes) {
   std::vector<double> struck(modes);
   for (const Truth& run : map.truth) {
@@ -262,42 +263,6 @@ void AddIdentity(const std::vector<FoundCluster>& before,
   figures->emplace_back("clear_right", clear_right);
 }
 
-// A matrix or a vector as numpy reads it.
-template <typename T>
-absl::Status WriteNpy(const std::string& path, const char* type,
-                      const std::string& shape, const std::vector<T>& values) {
-  std::string header =
-      absl::StrCat("{'descr': '", type, "', 'fortran_order': False, 'shape': (",
-                   shape, "), }");
-  // Magic, version, length and header together are a multiple of 64 bytes.
-  header.append(63 - (10 + header.size()) % 64, ' ');
-  header += '\n';
-  std::ofstream file(path, std::ios::binary);
-  file.write("\x93NUMPY\x01\x00", 8);
-  const auto length = static_cast<uint16_t>(header.size());
-  file.write(reinterpret_cast<const char*>(&length), sizeof(length));
-  file << header;
-  file.write(reinterpret_cast<const char*>(values.data()),
-             static_cast<std::streamsize>(values.size() * sizeof(T)));
-  return file.good()
-             ? absl::OkStatus()
-             : absl::UnavailableError(absl::StrCat("cannot write ", path));
-}
-
-// What a run did, as words on one line: for those who start from raw runs.
-std::string StepWords(const v1::Trace& trace) {
-  std::string line;
-  for (const v1::Step& step : trace.steps()) {
-    absl::StrAppend(&line, line.empty() ? "" : " ",
-                    v1::Step::Kind_Name(step.kind()), ":", step.name());
-    for (const std::string* word :
-         {&step.error_type(), &step.error_message(), &step.output()}) {
-      if (!word->empty()) absl::StrAppend(&line, " ", *word);
-    }
-  }
-  return line;
-}
-
 absl::Status ExportRuns(const std::string& path, const FailureMap& map,
                         const WorldTicks& ticks) {
   std::ofstream file(path);
@@ -311,15 +276,13 @@ absl::Status ExportRuns(const std::string& path, const FailureMap& map,
              : absl::UnavailableError(absl::StrCat("cannot write ", path));
 }
 
-absl::Status Export(const std::string& directory, const FailureMap& map,
+absl::Status Export(const std::string& directory, const WorldFailures& map,
                     const Labels& found) {
-  const size_t n = map.truth.size();
-  FAULTLINE_RETURN_IF_ERROR(WriteNpy(directory + "/failures.npy", "<f4",
-                                     absl::StrCat(n, ", ", map.dimension),
-                                     map.vectors));
-  FAULTLINE_RETURN_IF_ERROR(WriteNpy(directory + "/planted.npy", "<i4",
-                                     absl::StrCat(n, ","), ModesOf(map.truth)));
-  return WriteNpy(directory + "/ours.npy", "<i4", absl::StrCat(n, ","), found);
+  FAULTLINE_RETURN_IF_ERROR(
+      WriteNpy(directory + "/failures.npy", map.vectors, map.dimension));
+  FAULTLINE_RETURN_IF_ERROR(
+      WriteNpy(directory + "/planted.npy", ModesOf(map.truth)));
+  return WriteNpy(directory + "/ours.npy", found);
 }
 
 // What must not change where only the speed of a tick does.
@@ -335,7 +298,7 @@ absl::StatusOr<Figures> MeasureWorld(const Options& options) {
   const int modes = options.world.modes;
   FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output, ticks.Tick());
   if (options.digest) PrintDigest(output);
-  FailureMap map = ticks.MapFailures(*output.embedder);
+  WorldFailures map = ticks.MapFailures(*output.embedder);
   std::vector<FoundCluster> clusters =
       ReadClusters(output.state, map, ticks, modes);
 
@@ -343,17 +306,9 @@ absl::StatusOr<Figures> MeasureWorld(const Options& options) {
   figures.emplace_back("seed", options.world.seed);
   figures.emplace_back("clustered", map.truth.size());
   if (!options.tick_only) {
-    cluster::ClusteringInput input;
-    input.dimension = map.dimension;
-    input.failures = map.vectors;
-    input.pooled = map.pooled;
-    input.pooled_failed = map.pooled_failed;
-    input.failure_row = map.failure_row;
-    cluster::ClusterOptions clustering;
-    clustering.threads = options.threads;
     const absl::Duration begin = base::Clock::System()->SteadyNow();
     FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering found,
-                               cluster::ClusterFailures(input, clustering));
+                               ClusterMap(map, options.threads));
     const absl::Duration taken = base::Clock::System()->SteadyNow() - begin;
     AddScores(map.truth, found.label, modes, &figures);
     figures.emplace_back("cluster_seconds", absl::ToDoubleSeconds(taken));

@@ -54,8 +54,8 @@ struct Found {
 };
 
 std::vector<Found> FindClusters(const v1::TickState& state,
-                                const WorldTicks& ticks, const FailureMap& map,
-                                int modes) {
+                                const WorldTicks& ticks,
+                                const WorldFailures& map, int modes) {
   std::vector<double> struck(modes);
   for (const worlds::Truth& run : map.truth) {
     if (run.mode >= 0) ++struck[run.mode];

@@ -4,10 +4,8 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "absl/types/span.h"
 #include "lib/base/clock.h"
 #include "lib/base/status_macros.h"
-#include "lib/slowloop/cluster_space.h"
 #include "lib/slowloop/identity.h"
 #include "lib/slowloop/project_config.h"
 
@@ -88,44 +86,17 @@ absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
   return output;
 }
 
-FailureMap WorldTicks::MapFailures(const embedding::Embedder& embedder) const {
-  FailureMap map;
-  const auto d = static_cast<size_t>(embedder.dimension());
-  map.dimension = embedder.dimension();
-  std::vector<const embedding::Run*> discovery;
-  std::vector<int32_t> successes;
-  for (const embedding::Run* run : window_.KnownRuns()) {
-    if (!slowloop::OnDiscoverySide(run->trace_id, config_.discovery_share())) {
-      continue;
-    }
-    if (run->failed()) {
-      map.failure_row.push_back(static_cast<int32_t>(discovery.size()));
-      map.truth.push_back(truth(run->sequence));
-      map.sequence.push_back(run->sequence);
-    } else {
-      successes.push_back(static_cast<int32_t>(discovery.size()));
-    }
-    map.pooled_failed.push_back(run->failed());
-    discovery.push_back(run);
+WorldFailures WorldTicks::MapFailures(
+    const embedding::Embedder& embedder) const {
+  WorldFailures failures{
+      bench::MapFailures(window_, config_.discovery_share(), embedder,
+                         v1::VIEW_BEHAVIOR, threads_),
+      {}};
+  failures.truth.reserve(failures.sequence.size());
+  for (const uint64_t sequence : failures.sequence) {
+    failures.truth.push_back(truth(sequence));
   }
-  map.pooled.resize(discovery.size() * d);
-  slowloop::Matrix trajectory{map.dimension, {}};
-  trajectory.values.resize(discovery.size() * d);
-  for (size_t i = 0; i < discovery.size(); ++i) {
-    embedder.EmbedViews(*discovery[i], trajectory.row(i),
-                        absl::MakeSpan(map.pooled).subspan(i * d, d));
-  }
-  slowloop::EmbeddedRuns embedded;
-  embedded.embedder = &embedder;
-  embedded.runs = discovery;
-  embedded.trajectory = &trajectory;
-  embedded.failures = map.failure_row;
-  embedded.successes = successes;
-  embedded.threads = threads_;
-  map.vectors = slowloop::ClusterSpace(embedded)
-                    .Vectors(v1::VIEW_BEHAVIOR, map.failure_row)
-                    .values;
-  return map;
+  return failures;
 }
 
 }  // namespace faultline::bench

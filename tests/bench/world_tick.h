@@ -13,19 +13,14 @@
 #include "lib/embedding/embedder.h"
 #include "lib/slowloop/run_window.h"
 #include "lib/slowloop/tick.h"
+#include "tests/bench/failure_map.h"
 #include "tests/worlds/world.h"
 
 namespace faultline::bench {
 
-// Failures of the discovery side, in the order in which a tick sees them.
-struct FailureMap {
-  int dimension = 0;
-  std::vector<float> vectors;        // n x d: E_f
-  std::vector<float> pooled;         // m x d: E_b of the discovery side
-  std::vector<bool> pooled_failed;   // m
-  std::vector<int32_t> failure_row;  // n: row in `pooled`
+// The failures of a world, with what is known of them.
+struct WorldFailures : FailureMap {
   std::vector<worlds::Truth> truth;  // n
-  std::vector<uint64_t> sequence;    // n
 };
 
 // Traces in a temporary file, so that a tick reads them as it would from the
@@ -72,7 +67,7 @@ class WorldTicks {
   }
 
   // What the tick that gave `embedder` clustered in the behaviour view.
-  FailureMap MapFailures(const embedding::Embedder& embedder) const;
+  WorldFailures MapFailures(const embedding::Embedder& embedder) const;
 
   // What is known of a run that was drawn.
   const worlds::Truth& truth(uint64_t sequence) const {

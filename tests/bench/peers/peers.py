@@ -45,7 +45,7 @@ def kmeans(x):
     from sklearn.metrics import silhouette_score
     sample = np.random.RandomState(1).permutation(len(x))[:2000]
     best = (-2.0, None)
-    for k in range(2, 31):
+    for k in range(2, min(31, len(x))):
         labels = KMeans(k, n_init=3, random_state=1).fit_predict(x)
         best = max(best, (silhouette_score(x[sample], labels[sample]), k))
     return KMeans(best[1], n_init=3, random_state=1).fit_predict(x)
@@ -128,7 +128,7 @@ def raw_features(path):
     from sklearn.preprocessing import normalize
     lines = path.read_text(encoding="utf-8").splitlines()
     words = TfidfVectorizer(ngram_range=(1, 2), min_df=3, token_pattern=r"\S+", sublinear_tf=True).fit_transform(lines)
-    return normalize(TruncatedSVD(min(64, words.shape[1] - 1), random_state=1).fit_transform(words)).astype(np.float32)
+    return normalize(TruncatedSVD(min(64, min(words.shape) - 1), random_state=1).fit_transform(words)).astype(np.float32)
 
 
 def main():
