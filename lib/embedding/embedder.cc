@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/error_detail.h"
@@ -269,7 +270,8 @@ class HashingEmbedder final : public Embedder {
   void EmbedViews(const Run& run, absl::Span<float> trajectory,
                   absl::Span<float> behavior) const override;
 
-  std::vector<ColumnRange> Blocks(Map map) const override;
+  std::vector<ColumnRange> Blocks(
+      Map map, absl::Span<const Channel> without) const override;
   int dimension() const override { return options_.dimension; }
   uint64_t epoch() const override { return epoch_; }
   const std::string& fingerprint() const override { return fingerprint_; }
@@ -338,13 +340,18 @@ void HashingEmbedder::EmbedViews(const Run& run, absl::Span<float> trajectory,
   Finish(run, part, behavior);
 }
 
-std::vector<ColumnRange> HashingEmbedder::Blocks(Map map) const {
+std::vector<ColumnRange> HashingEmbedder::Blocks(
+    Map map, absl::Span<const Channel> without) const {
   const Layout& layout = layouts_[static_cast<size_t>(map)];
   std::vector<ColumnRange> ranges;
   const auto add = [&ranges](const Block& block) {
     if (block.size > 0) ranges.push_back({block.offset, block.size});
   };
-  for (const Block& block : layout.channels) add(block);
+  for (size_t c = 0; c < layout.channels.size(); ++c) {
+    if (!absl::c_linear_search(without, static_cast<Channel>(c))) {
+      add(layout.channels[c]);
+    }
+  }
   add(layout.numeric);
   add(layout.caller);
   return ranges;

@@ -70,9 +70,10 @@ class Embedder {
   virtual void EmbedViews(const Run& run, absl::Span<float> trajectory,
                           absl::Span<float> behavior) const = 0;
 
-  // Columns of each channel, of the scalars and of the caller's embedding in a
-  // map, where they have any; disjoint.
-  virtual std::vector<ColumnRange> Blocks(Map map) const = 0;
+  // Columns of each channel but those in `without`, of the scalars and of the
+  // caller's embedding in a map, where they have any; disjoint.
+  virtual std::vector<ColumnRange> Blocks(
+      Map map, absl::Span<const Channel> without) const = 0;
 
   virtual int dimension() const = 0;
   virtual uint64_t epoch() const = 0;

@@ -25,19 +25,20 @@ Whitening::Whitening(absl::Span<const float> reference, int d,
   const double total = static_cast<double>(n) + kPriorRuns;
   std::vector<Eigen::MatrixXd> moments;
   double trace = 0;
+  int width = 0;
   for (const ColumnRange& columns : channels) {
     const Eigen::MatrixXd part =
         rows.middleCols(columns.begin, columns.size).cast<double>();
     moments.emplace_back(part.transpose() * part / total);
     trace += moments.back().trace();
+    width += columns.size;
   }
-  if (trace <= 0) return;
 
   for (size_t c = 0; c < channels.size(); ++c) {
     const int w = channels[c].size;
     Eigen::MatrixXd& moment = moments[c];
-    moment.diagonal().array() += kRidge * trace / d;
     // Positive definite by the ridge.
+    moment.diagonal().array() += trace > 0 ? kRidge * trace / width : 1;
     const Eigen::MatrixXd inverse =
         moment.llt().matrixL().solve(Eigen::MatrixXd::Identity(w, w));
     Channel& channel = channels_.emplace_back();
@@ -53,12 +54,11 @@ Whitening::Whitening(absl::Span<const float> reference, int d,
 
 void Whitening::Apply(absl::Span<float> vector) const {
   if (channels_.empty()) return;
-  std::vector<float> scaled;
-  double squared = 0;
+  std::vector<float> whitened(vector.size());
   for (const Channel& channel : channels_) {
     const auto w = static_cast<size_t>(channel.columns.size);
     const auto part = vector.subspan(channel.columns.begin, w);
-    scaled.assign(w, 0);
+    float* const scaled = whitened.data() + channel.columns.begin;
     const float* factor = channel.inverse_factor.data();
     for (size_t column = 0; column < w; factor += w - column, ++column) {
       const float x = part[column];
@@ -67,14 +67,12 @@ void Whitening::Apply(absl::Span<float> vector) const {
         scaled[row] += x * factor[row - column];
       }
     }
-    for (size_t i = 0; i < w; ++i) {
-      part[i] = scaled[i];
-      squared += static_cast<double>(scaled[i]) * scaled[i];
-    }
   }
-  if (squared == 0) return;
-  const auto factor = static_cast<float>(1 / std::sqrt(squared));
-  for (float& x : vector) x *= factor;
+  double squared = 0;
+  for (const float x : whitened) squared += static_cast<double>(x) * x;
+  const auto factor =
+      squared == 0 ? 0 : static_cast<float>(1 / std::sqrt(squared));
+  for (size_t i = 0; i < vector.size(); ++i) vector[i] = factor * whitened[i];
 }
 
 }  // namespace faultline::embedding

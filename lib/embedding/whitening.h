@@ -17,13 +17,14 @@ namespace faultline::embedding {
 // channels. Distances are Mahalanobis distances, regularised (Ledoit & Wolf
 // 2004 for the form). S is not centred, because what all have in common is no
 // mark of failure either. Channels stay apart: they can be shuffled as before.
+// Columns of no channel become 0.
 // Immutable, so thread-safe.
 class Whitening {
  public:
   // Leaves vectors as they are.
   Whitening() = default;
-  // `reference`: n x d, of one map; `channels`: its Blocks. Where n is 0, or
-  // all are zero, it leaves vectors as they are.
+  // `reference`: n x d, of one map; `channels`: of its Blocks. Where n is 0, or
+  // all are zero, directions stay as they are.
   Whitening(absl::Span<const float> reference, int d,
             const std::vector<ColumnRange>& channels);
 

@@ -1,6 +1,7 @@
 #include "lib/slowloop/cluster_space.h"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <vector>
 
@@ -12,6 +13,9 @@ namespace {
 constexpr size_t kBlock = 256;
 // Successes that the whitening is learned from: every so many-th.
 constexpr size_t kMaxReference = 20000;
+// Channels that say who ran a task, not what went wrong (ADR 0014).
+constexpr std::array kWhoRan = {embedding::Channel::kSystem,
+                                embedding::Channel::kRoute};
 
 template <typename Work>
 void ForRows(size_t rows, int threads, const Work& work) {
@@ -45,12 +49,12 @@ ClusterSpace::ClusterSpace(const EmbeddedRuns& runs) : runs_(runs) {
     if (view == 0) {
       behavior_ = embedding::Whitening(
           Raw(v1::VIEW_BEHAVIOR, reference).values, runs_.embedder->dimension(),
-          runs_.embedder->Blocks(embedding::Map::kFailure));
+          runs_.embedder->Blocks(embedding::Map::kFailure, {}));
     } else {
       trajectory_ = embedding::Whitening(
           Raw(v1::VIEW_TRAJECTORY, reference).values,
           runs_.embedder->dimension(),
-          runs_.embedder->Blocks(embedding::Map::kTrajectory));
+          runs_.embedder->Blocks(embedding::Map::kTrajectory, kWhoRan));
     }
   });
 }

@@ -701,7 +701,8 @@ absl::Status Validation::ShuffleChannels(v1::View view, const Sample& sample,
   std::vector<cluster::VectorBlock> blocks;
   for (const embedding::ColumnRange& range : input_.embedder->Blocks(
            view == v1::VIEW_TRAJECTORY ? embedding::Map::kTrajectory
-                                       : embedding::Map::kFailure)) {
+                                       : embedding::Map::kFailure,
+           {})) {
     blocks.push_back({range.begin, range.size});
   }
   std::vector<int32_t> part(sample.rows.size());

@@ -12,6 +12,7 @@ namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using ::testing::FloatEq;
 using ::testing::FloatNear;
 
 std::vector<float> Applied(const Whitening& whitening,
@@ -89,11 +90,17 @@ TEST(Whitening, KeepsChannelsApart) {
   EXPECT_LT(Applied(together, {1, 0})[1], -.1);
 }
 
-TEST(Whitening, OfNothingLeavesVectorsAsTheyAre) {
+TEST(Whitening, OfNothingTurnsNoVector) {
   EXPECT_THAT(Applied(Whitening(), {3, 4}), ElementsAre(3, 4));
-  EXPECT_THAT(Applied(Whitening({}, 2, {{0, 2}}), {3, 4}), ElementsAre(3, 4));
+  EXPECT_THAT(Applied(Whitening({}, 2, {{0, 2}}), {3, 4}),
+              ElementsAre(FloatEq(.6), FloatEq(.8)));
   EXPECT_THAT(Applied(Whitening({0, 0, 0, 0}, 2, {{0, 2}}), {3, 4}),
-              ElementsAre(3, 4));
+              ElementsAre(FloatEq(.6), FloatEq(.8)));
+}
+
+TEST(Whitening, ColumnsOfNoChannelAreLeftOut) {
+  EXPECT_THAT(Applied(Whitening({}, 3, {{1, 2}}), {5, 3, 4}),
+              ElementsAre(0, FloatEq(.6), FloatEq(.8)));
 }
 
 TEST(Whitening, LeavesZeroWhereItIs) {

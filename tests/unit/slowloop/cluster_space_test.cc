@@ -22,6 +22,12 @@ class ClusterSpaceTest : public ::testing::Test {
       v1::Trace trace;
       trace.set_trace_id(absl::StrCat("run-", i));
       trace.mutable_task()->set_type(absl::StrCat("task-", i % 3));
+      // Who ran it has no part in what comes of it.
+      model_.push_back(absl::StrCat("model-", random.Below(2)));
+      trace.mutable_system()->set_model(model_.back());
+      v1::Decision& route = *trace.add_decisions();
+      route.set_kind(v1::Decision::KIND_ROUTE);
+      route.set_chosen(model_.back());
       const bool failed = i % 3 == 0;
       trace.mutable_evaluation()->set_outcome(failed ? v1::OUTCOME_FAIL
                                                      : v1::OUTCOME_PASS);
@@ -76,6 +82,7 @@ class ClusterSpaceTest : public ::testing::Test {
   std::vector<const embedding::Run*> runs_;
   std::vector<std::string> tool_;
   std::vector<bool> bad_;
+  std::vector<std::string> model_;
   std::vector<int32_t> failures_, successes_;
   std::unique_ptr<const embedding::Embedder> embedder_;
   Matrix trajectory_;
@@ -90,6 +97,24 @@ TEST_F(ClusterSpaceTest, WhatSuccessesVaryInCountsLess) {
     EXPECT_LT(MeanDistance(space.Vectors(view, failures_), false),
               .9 * MeanDistance(unscaled.Vectors(view, failures_), false))
         << v1::View_Name(view);
+  }
+}
+
+TEST_F(ClusterSpaceTest, WhoRanATaskMovesNothing) {
+  const ClusterSpace space(Embedded());
+  for (const v1::View view : {v1::VIEW_BEHAVIOR, v1::VIEW_TRAJECTORY}) {
+    const Matrix vectors = space.Vectors(view, failures_);
+    for (size_t i = 1; i < failures_.size(); ++i) {
+      const int32_t a = failures_[0];
+      const int32_t b = failures_[i];
+      if (tool_[a] != tool_[b] || bad_[a] != bad_[b] ||
+          model_[a] == model_[b]) {
+        continue;
+      }
+      EXPECT_EQ(embedding::Distance(vectors.row(0), vectors.row(i)), 0);
+      EXPECT_GT(embedding::Distance(trajectory_.row(a), trajectory_.row(b)),
+                .1);
+    }
   }
 }
 

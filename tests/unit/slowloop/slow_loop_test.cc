@@ -39,6 +39,10 @@ v1::Trace MakeTrace(int i, base::Random* random) {
   trace.mutable_task()->set_type("lookup");
   (*trace.mutable_task()->mutable_labels())["region"] =
       north ? "north" : "south";
+  // Few runs are copies of each other.
+  trace.mutable_task()->set_input(
+      absl::StrCat("find ", std::string(1 + i % 7, 'a'), " near ",
+                   std::string(1 + i % 11, 'b')));
   trace.mutable_system()->set_model(weak ? "weak" : "strong");
   v1::Decision& route = *trace.add_decisions();
   route.set_kind(v1::Decision::KIND_ROUTE);
