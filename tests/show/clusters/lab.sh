@@ -11,11 +11,11 @@
 #     the silhouette says), mean over seeds, on the same failures;
 #   - mutual information with the type above that with the model, in every seed,
 #     and beyond all of 1,000 permutations.
-#   lab.sh [SEEDS [QUESTIONS]]     default: 5 6000
+#   lab.sh [SEEDS [QUESTIONS]]     default: 20 6000
 # A tick clusters three failures in five, to test clusters on the others.
 source "$(dirname "$0")/../common.sh"
 
-seeds=${1:-5}
+seeds=${1:-20}
 questions=${2:-6000}
 need_build faultlined faultlinectl faultline-lab
 python=$("$root/deploy/install-dev-tools.sh" --which peers) ||
