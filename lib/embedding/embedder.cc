@@ -272,6 +272,7 @@ class HashingEmbedder final : public Embedder {
 
   std::vector<ColumnRange> Blocks(
       Map map, absl::Span<const Channel> without) const override;
+  ColumnRange Columns(Map map, Channel channel) const override;
   int dimension() const override { return options_.dimension; }
   uint64_t epoch() const override { return epoch_; }
   const std::string& fingerprint() const override { return fingerprint_; }
@@ -355,6 +356,12 @@ std::vector<ColumnRange> HashingEmbedder::Blocks(
   add(layout.numeric);
   add(layout.caller);
   return ranges;
+}
+
+ColumnRange HashingEmbedder::Columns(Map map, Channel channel) const {
+  const Block& block =
+      layouts_[static_cast<size_t>(map)].channels[static_cast<size_t>(channel)];
+  return {block.offset, block.size};
 }
 
 float HashingEmbedder::Amount(const TokenCount& token) const {

@@ -74,6 +74,8 @@ class Embedder {
   // caller's embedding in a map, where they have any; disjoint.
   virtual std::vector<ColumnRange> Blocks(
       Map map, absl::Span<const Channel> without) const = 0;
+  // Columns of one channel; size 0 where the map leaves it out.
+  virtual ColumnRange Columns(Map map, Channel channel) const = 0;
 
   virtual int dimension() const = 0;
   virtual uint64_t epoch() const = 0;

@@ -13,6 +13,8 @@ namespace {
 constexpr size_t kBlock = 256;
 // Successes that the whitening is learned from: every so many-th.
 constexpr size_t kMaxReference = 20000;
+// Of the signals in the trajectory view (ADR 0014).
+constexpr float kSignalFactor = .5;
 // Channels that say who ran a task, not what went wrong (ADR 0014).
 constexpr std::array kWhoRan = {embedding::Channel::kSystem,
                                 embedding::Channel::kRoute};
@@ -60,7 +62,17 @@ ClusterSpace::ClusterSpace(const EmbeddedRuns& runs) : runs_(runs) {
 }
 
 Matrix ClusterSpace::Raw(v1::View view, absl::Span<const int32_t> rows) const {
-  if (view == v1::VIEW_TRAJECTORY) return SelectRows(*runs_.trajectory, rows);
+  if (view == v1::VIEW_TRAJECTORY) {
+    Matrix vectors = SelectRows(*runs_.trajectory, rows);
+    const embedding::ColumnRange signals = runs_.embedder->Columns(
+        embedding::Map::kTrajectory, embedding::Channel::kSignal);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      for (float& x : vectors.row(i).subspan(signals.begin, signals.size)) {
+        x *= kSignalFactor;
+      }
+    }
+    return vectors;
+  }
   Matrix vectors{runs_.embedder->dimension(), {}};
   vectors.values.resize(rows.size() * vectors.dimension);
   ForRows(rows.size(), runs_.threads, [&](size_t i) {

@@ -24,11 +24,11 @@ struct EmbeddedRuns {
 };
 
 // The space that the failures of each view are clustered in: E_f for the
-// behaviour view, with contrast weights (METHODS 1.2), the trajectory map less
-// the model and its route (ADR 0014) for the other, both whitened by the
-// successes (embedding/whitening.h). It is of one tick, learned from its
-// discovery side. Immutable, so thread-safe; `runs`
-// must outlive it. Does not depend on `threads`.
+// behaviour view, with contrast weights (METHODS 1.2); for the other the
+// trajectory map, less the model and its route and with half of the signals
+// (ADR 0014). Both are whitened by the successes (embedding/whitening.h). It is
+// of one tick, learned from its discovery side. Immutable, so thread-safe;
+// `runs` must outlive it. Does not depend on `threads`.
 class ClusterSpace {
  public:
   explicit ClusterSpace(const EmbeddedRuns& runs);
