@@ -66,11 +66,11 @@ Matrix ClusterSpace::Raw(v1::View view, absl::Span<const int32_t> rows) const {
     Matrix vectors = SelectRows(*runs_.trajectory, rows);
     const embedding::ColumnRange signals = runs_.embedder->Columns(
         embedding::Map::kTrajectory, embedding::Channel::kSignal);
-    for (size_t i = 0; i < rows.size(); ++i) {
+    ForRows(rows.size(), runs_.threads, [&](size_t i) {
       for (float& x : vectors.row(i).subspan(signals.begin, signals.size)) {
         x *= kSignalFactor;
       }
-    }
+    });
     return vectors;
   }
   Matrix vectors{runs_.embedder->dimension(), {}};

@@ -20,19 +20,6 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 PERMUTATIONS = 1000
 
 
-def values_of(message):
-    """Every text and number that stands in a message of JSON."""
-    if isinstance(message, dict):
-        for key, value in message.items():
-            yield key
-            yield from values_of(value)
-    elif isinstance(message, list):
-        for value in message:
-            yield from values_of(value)
-    else:
-        yield str(message)
-
-
 def strongest(directory, view, of_interest):
     """Cluster of each failure, among those that `view` has found, and every trace of a cluster."""
     clusters = json.loads((directory / "clusters.json").read_text())["clusters"]
@@ -71,14 +58,15 @@ def main():
     failures = []
     for directory in map(pathlib.Path, sys.argv[1:]):
         runs = [json.loads(line) for line in (directory / "labels.jsonl").open()]
-        kinds = {run["kind"] for run in runs}
         weak = {run["trace_id"]: run for run in runs
                 if run["family"] == "binary_reasoning" and not run["passed"] and run["model"] != "parser"}
         of_steps, _ = strongest(directory, "VIEW_BEHAVIOR", weak)
         clusters, traces = strongest(directory, "VIEW_TRAJECTORY", weak)
-        for trace in traces.values():
-            if kinds & set(values_of(trace)):
-                failures.append(f"{directory.name}: the hidden type stands in {trace['traceId']}")
+        kinds = {run["kind"] for run in weak.values()}
+        for run in weak.keys() & traces.keys():
+            stored = json.dumps(traces[run])
+            if any(kind in stored for kind in kinds):
+                failures.append(f"{directory.name}: the hidden type stands in {run}")
 
         ids = sorted(clusters)
         if not ids:

@@ -5,10 +5,11 @@
 # real server, on seeds that nothing was tuned on; the clusters are those of the
 # trajectory view, which sees the question, without those of the view that sees
 # steps only, which beside them is printed.
-#   - the hidden type stands in no field of a stored run;
+#   - the name of a hidden type stands nowhere in a stored run of these failures;
 #   - AMI and purity with it at least those of the best k-means on the questions'
 #     text (TF-IDF of words and pairs; as many groups as types, as clusters, or as
-#     the silhouette says), mean over seeds, on the same failures;
+#     the silhouette says), mean over seeds, on the failures that our clusters
+#     hold: some are noise, each seed's line says how many are held;
 #   - mutual information with the type above that with the model, in every seed,
 #     and beyond all of 1,000 permutations.
 #   lab.sh [SEEDS [QUESTIONS]]     default: 20 6000
