@@ -5,10 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -199,9 +201,9 @@ bool UnitStream(double probability, double risk, Dice dice) {
   for (int unit = 0; unit < 300; ++unit) {
     const bool treated = dice.Chance(probability);
     const double rate = (dice.Chance(0.5) ? 0.1 : 0.5) * (treated ? risk : 1);
-    int outcome = 0;
-    for (int i = 0; i < kBound; ++i) outcome += dice.Chance(rate);
-    ++units[static_cast<size_t>(2 * outcome + (treated ? 1 : 0))].units;
+    size_t outcome = 0;
+    for (int i = 0; i < kBound; ++i) outcome += dice.Chance(rate) ? 1 : 0;
+    ++units[2 * outcome + (treated ? 1 : 0)].units;
     if (stats::LogUnitBenefitEValue(units, kBound) >= -std::log(kAlpha)) {
       return true;
     }
