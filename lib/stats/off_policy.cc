@@ -80,14 +80,6 @@ class LossModel {
   std::vector<double> arm_means_;
 };
 
-// pi / mu, not cut.
-double WeightOf(const LoggedChoice& choice, const ChoicePolicy& policy) {
-  return policy.probability[static_cast<size_t>(choice.cell) *
-                                static_cast<size_t>(policy.arms) +
-                            static_cast<size_t>(choice.arm)] /
-         choice.propensity;
-}
-
 Support JudgeSupport(const OffPolicyReport& report, double n) {
   if (std::abs(report.mean_weight - 1) >
       kMaxWeightErrors * report.mean_weight_error) {
@@ -112,6 +104,8 @@ OffPolicyReport EvaluateOffPolicy(absl::Span<const LoggedChoice> choices,
   const std::array<LossModel, 2> models = {LossModel(choices, 1, policy),
                                            LossModel(choices, 0, policy)};
   Moments logged, weights, ips, dr;
+  std::vector<double> weight_of;  // by choice
+  weight_of.reserve(choices.size());
   double largest = 0;
   for (size_t i = 0; i < choices.size(); ++i) {
     const LoggedChoice& choice = choices[i];
@@ -119,10 +113,11 @@ OffPolicyReport EvaluateOffPolicy(absl::Span<const LoggedChoice> choices,
     const double* probability =
         policy.probability.data() +
         static_cast<ptrdiff_t>(choice.cell) * policy.arms;
-    const double ratio = WeightOf(choice, policy);
+    const double ratio = probability[choice.arm] / choice.propensity;
     const double weight = std::min(ratio, kMaxWeight);
     report.clipped += ratio > kMaxWeight ? 1 : 0;
     largest = std::max(largest, weight);
+    weight_of.push_back(weight);
     double expected = 0;
     for (int32_t arm = 0; arm < policy.arms; ++arm) {
       expected += probability[arm] * model.Predict(choice.cell, arm);
@@ -148,9 +143,9 @@ OffPolicyReport EvaluateOffPolicy(absl::Span<const LoggedChoice> choices,
     report.largest_weight_share = largest / weights.sum;
     const double snips = ips.sum / weights.sum;
     Moments residuals;  // of the ratio, to first order
-    for (const LoggedChoice& choice : choices) {
-      const double weight = std::min(WeightOf(choice, policy), kMaxWeight);
-      residuals.Add(weight * (choice.loss - snips) / report.mean_weight);
+    for (size_t i = 0; i < choices.size(); ++i) {
+      residuals.Add(weight_of[i] * (choices[i].loss - snips) /
+                    report.mean_weight);
     }
     report.snips = Estimate(snips, StandardError(residuals));
   }

@@ -7,9 +7,9 @@
 #include "lib/stats/contingency.h"
 
 // Tests of a randomised trial that stay valid however often one looks and
-// whenever one stops (METHODS 5.2, 5.3, 5.5). Each is a function of counts
-// alone, so what is kept between looks are whole numbers, and the order in
-// which runs came does not matter.
+// whenever one stops (METHODS 5.2, 5.3). All but AsymptoticSequence are
+// functions of counts, so what is kept between looks are whole numbers, and the
+// order in which runs came does not matter.
 //
 // An e-value at least 1 / alpha is evidence at level alpha: where the null
 // hypothesis holds it ever gets there with probability at most alpha (Ville
@@ -18,8 +18,7 @@
 namespace faultline::stats {
 
 // Runs, or events among runs, by the probability with which they were assigned
-// to treatment: in (0, 1). At most one entry for each probability, or several
-// that add up.
+// to treatment: in (0, 1). One entry for each probability.
 struct ArmTally {
   double treatment_probability = 0.5;
   int64_t treated = 0;

@@ -71,12 +71,13 @@ double RateAt(const Setting& setting, double time) {
 }
 
 Verdict RunStream(const Setting& setting, int runs, Dice dice) {
-  std::vector<stats::ArmTally> events = {{setting.probability, 0, 0},
-                                         {setting.later_probability, 0, 0}};
+  std::vector<stats::ArmTally> events = {{setting.probability, 0, 0}};
+  const bool ramps = setting.later_probability != setting.probability;
+  if (ramps) events.push_back({setting.later_probability, 0, 0});
   double treated = 0, held = 0;
   Verdict verdict;
   for (int run = 1; run <= runs; ++run) {
-    stats::ArmTally& tally = events[2 * run > runs ? 1 : 0];
+    stats::ArmTally& tally = events[ramps && 2 * run > runs ? 1 : 0];
     const bool treat = dice.Chance(tally.treatment_probability);
     (treat ? treated : held) += 1;
     const double rate = RateAt(setting, static_cast<double>(run) / runs);
@@ -95,8 +96,11 @@ Verdict RunStream(const Setting& setting, int runs, Dice dice) {
     verdict.missed = verdict.missed || interval.lower > setting.risk ||
                      interval.upper < setting.risk;
     if (treated > 0 && held > 0) {
-      const auto a = static_cast<double>(events[0].treated + events[1].treated);
-      const auto b = static_cast<double>(events[0].held + events[1].held);
+      double a = 0, b = 0;  // events of the arms
+      for (const stats::ArmTally& part : events) {
+        a += static_cast<double>(part.treated);
+        b += static_cast<double>(part.held);
+      }
       const double pooled = (a + b) / run;
       const double error =
           std::sqrt(pooled * (1 - pooled) * (1 / treated + 1 / held));

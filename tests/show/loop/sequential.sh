@@ -7,7 +7,9 @@
 # a base rate of .2 is confirmed after at most 450 runs (median), one that is
 # doubled is rolled back after at most 300.
 #   sequential.sh [STREAMS [SEED]]     default: 4000 1000
-# Beside it, at the same looks: an ordinary one-sided z-test.
+# The guards are judged from 200 values on, with .5 and .8 treated. The medians
+# are of a single test at level .05 and a base rate that does not drift; the
+# arms are drawn by the simulation. Beside it, at the same looks: an ordinary one-sided z-test.
 source "$(dirname "$0")/../common.sh"
 
 need_build sequential_bench
