@@ -211,6 +211,60 @@ ClusterRuns ToInspect(const ClusterRuns& runs) {
   return chosen;
 }
 
+// e-values and guards of an intervention that is or was on trial.
+void PrintTests(Session* session, const v1::Intervention& intervention) {
+  const v1::Effect& effect = intervention.effect();
+  if (effect.tallies_size() == 0) return;
+  const v1::ModeDetector& detector = intervention.detector();
+  Line(session, "counted",
+       detector.every_failure()
+           ? "every failure in scope"
+           : absl::StrCat("failures by ", detector.tokens_size(),
+                          " marks of the mode (precision ",
+                          Percent(detector.precision()), ", recall ",
+                          Percent(detector.recall()), " when frozen)"));
+  const auto e_value = [](double log_value) {
+    return Number(std::exp(log_value));
+  };
+  Line(
+      session, "helps",
+      absl::StrCat("e-value ", e_value(effect.log_benefit()), ", confirmed at ",
+                   Number(1 / intervention.confirmation_level())));
+  Line(session, "harms",
+       absl::StrCat("e-value ", e_value(effect.log_harm()), " of this mode, ",
+                    e_value(effect.log_any_harm()),
+                    " of any failure; rolled back at 20"));
+  Line(session, "arms",
+       absl::StrCat("e-value ", e_value(effect.log_imbalance()),
+                    " of lost runs, ", e_value(effect.log_missing()),
+                    " of lost outcomes; stopped at 1000"));
+  for (const v1::GuardMetric& guard : effect.guards()) {
+    Line(
+        session, EnumWord(guard.kind()),
+        absl::StrCat("changes by ",
+                     WithInterval(guard.change(), guard.lower(), guard.upper()),
+                     " from ", Number(guard.baseline()), " a run in ",
+                     guard.runs(), " runs; limit ", Number(guard.limit())));
+  }
+  const v1::RefusedRuns& refused = effect.refused();
+  const uint64_t not_counted = refused.unpublished_probability() +
+                               refused.other_arm() + refused.repeated_key() +
+                               refused.too_many_keys();
+  if (not_counted > 0) {
+    Line(session, "not counted",
+         absl::StrCat(refused.unpublished_probability(),
+                      " runs of an unpublished probability, ",
+                      refused.other_arm(), " in an arm that was not drawn, ",
+                      refused.repeated_key(), " of a key counted before, ",
+                      refused.too_many_keys(), " beyond the number of keys"));
+  }
+  if (!effect.verdict_reason().empty()) {
+    Line(session, "verdict",
+         absl::StrCat(EnumWord(effect.verdict()), ": ",
+                      effect.verdict_reason()));
+  }
+}
+
 }  // namespace
 
 Table ClusterRunTable(const ClusterRuns& runs) {
@@ -322,7 +376,7 @@ void PrintIntervention(Session* session, const v1::Intervention& intervention) {
            : absl::StrCat("in tick ", intervention.start_tick()));
   Line(session, "expires", Time(intervention.expire_time()));
 
-  Heading(session, "Effect so far (fixed-sample interval: for one look)");
+  Heading(session, "Effect so far (the interval holds at every look)");
   const v1::Effect& effect = intervention.effect();
   Table arms({{"  ARM"},
               {"RUNS", Column::Fit::kNumber},
@@ -342,6 +396,7 @@ void PrintIntervention(Session* session, const v1::Intervention& intervention) {
        absl::StrCat("relative risk ", RelativeRiskText(effect.mode_failure())));
   Line(session, "any failure",
        absl::StrCat("relative risk ", RelativeRiskText(effect.any_failure())));
+  PrintTests(session, intervention);
 
   Heading(session, "History");
   Table history({{"  TICK", Column::Fit::kNumber},

@@ -155,7 +155,8 @@ Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
   ExtractContext(trace, names, &run);
   for (const auto& exposure : trace.exposure().interventions()) {
     run.exposures.push_back({exposure.intervention_id(), exposure.arm(),
-                             exposure.treatment_probability()});
+                             exposure.treatment_probability(),
+                             exposure.assignment_key()});
   }
   return run;
 }

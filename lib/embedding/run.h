@@ -50,6 +50,7 @@ struct RunExposure {
   std::string intervention_id;
   v1::Arm arm;
   double treatment_probability;  // 0: not given
+  std::string assignment_key{};  // empty: the trace id
 };
 
 // What the analysis keeps of one trace: sparse tokens, scalars and context.

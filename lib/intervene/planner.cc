@@ -18,6 +18,7 @@
 #include "lib/intervene/type_list.h"
 #include "lib/intervene/types/proposal_support.h"
 #include "lib/policy/policy_matcher.h"
+#include "lib/stats/evidence.h"
 
 namespace faultline::intervene {
 namespace {
@@ -91,6 +92,7 @@ class Planner {
 
   std::vector<Intervention> Run() {
     ApplyReviews();
+    ApplyVerdicts();
     Expire();
     Propose();
     AutoApprove();
@@ -137,6 +139,82 @@ class Planner {
     }
   }
 
+  // What the evidence says of what routers apply (METHODS 5.3).
+  void ApplyVerdicts() {
+    for (auto& [id, intervention] : interventions_) {
+      if (!IsActive(intervention.status())) continue;
+      const v1::Effect effect = intervention.effect();
+      Intervention::Status to = Intervention::STATUS_UNSPECIFIED;
+      switch (effect.verdict()) {
+        case v1::Effect::VERDICT_HELPS:
+          to = Intervention::STATUS_CONFIRMED;
+          break;
+        case v1::Effect::VERDICT_NO_BENEFIT:
+        case v1::Effect::VERDICT_DISPLACES:
+          to = Intervention::STATUS_DISCONFIRMED;
+          break;
+        case v1::Effect::VERDICT_HARMS:
+        case v1::Effect::VERDICT_UNSOUND:
+          to = Intervention::STATUS_ROLLED_BACK;
+          break;
+        case v1::Effect::VERDICT_INCONCLUSIVE:
+          to = Intervention::STATUS_RETIRED;
+          break;
+        case v1::Effect::VERDICT_DECAYED:
+          to = Intervention::STATUS_TRIAL;
+          break;
+        default:  // proto3 enums are open
+          continue;
+      }
+      *intervention.mutable_decided_effect() = effect;
+      if (to == Intervention::STATUS_TRIAL) {
+        StartTrial(&intervention, effect.verdict_reason());
+        continue;
+      }
+      Move(&intervention, to, effect.verdict_reason(), kPlanner);
+      if (to == Intervention::STATUS_CONFIRMED) {
+        intervention.set_treatment_probability(
+            input_.config.confirmed_probability());
+        *intervention.mutable_expire_time() = ToTimestamp(ExpireTime());
+      }
+    }
+  }
+
+  // Trials ever started, and those of them that were confirmed.
+  std::pair<uint64_t, uint64_t> TrialsSoFar() const {
+    uint64_t started = 0;
+    uint64_t confirmed = 0;
+    for (const auto& [id, intervention] : interventions_) {
+      for (const Intervention::Transition& change : intervention.history()) {
+        started += change.to() == Intervention::STATUS_TRIAL ? 1 : 0;
+        confirmed += change.to() == Intervention::STATUS_CONFIRMED ? 1 : 0;
+      }
+    }
+    return {started, confirmed};
+  }
+
+  void StartTrial(Intervention* intervention, absl::string_view reason) {
+    const auto [started, confirmed] = TrialsSoFar();
+    intervention->set_confirmation_level(stats::SpentLevel(
+        input_.config.trial_false_discovery_rate(), started + 1, confirmed));
+    intervention->set_treatment_probability(
+        input_.config.treatment_probability());
+    intervention->set_start_tick(input_.tick);
+    *intervention->mutable_expire_time() = ToTimestamp(ExpireTime());
+    Move(intervention, Intervention::STATUS_TRIAL, reason, kPlanner);
+  }
+
+  // Whether a change may not be proposed again: until its cool-down is over
+  // where its trial showed nothing, at once where it was never put to the test,
+  // else for good.
+  bool IsTaken(const Intervention& intervention) const {
+    if (intervention.status() != Intervention::STATUS_RETIRED) return true;
+    return intervention.effect().verdict() ==
+               v1::Effect::VERDICT_INCONCLUSIVE &&
+           input_.tick < intervention.history().rbegin()->tick() +
+                             input_.config.trial_cooldown_ticks();
+  }
+
   void Expire() {
     for (auto& [id, intervention] : interventions_) {
       const bool lives =
@@ -154,7 +232,7 @@ class Planner {
     std::set<Change> taken;
     for (const auto& [id, intervention] : interventions_) {
       if (IsOpen(intervention.status())) busy.insert(intervention.cluster());
-      if (intervention.status() != Intervention::STATUS_RETIRED) {
+      if (IsTaken(intervention)) {
         taken.insert(ChangeOf(intervention.action(), intervention.scope()));
       }
     }
@@ -299,10 +377,7 @@ class Planner {
     for (Intervention* intervention : waiting) {
       if (trials >= input_.config.max_trials()) break;
       ++trials;
-      intervention->set_start_tick(input_.tick);
-      *intervention->mutable_expire_time() = ToTimestamp(ExpireTime());
-      Move(intervention, Intervention::STATUS_TRIAL, "a trial was free",
-           kPlanner);
+      StartTrial(intervention, "a trial was free");
     }
   }
 

@@ -25,18 +25,19 @@ struct PlanInput {
   int threads = 1;  // the result does not depend on it
 };
 
-// One tick of the life cycle (DESIGN section 2): applies reviews, retires what
-// has expired, proposes, approves the kinds of config.auto_approve, and starts
-// approved interventions, largest expected reduction first, while trials are
-// free. A review that does not fit the status it finds changes nothing.
+// One tick of the life cycle (DESIGN section 2): applies reviews, then the
+// verdicts of the effects (Effect.verdict), retires what has expired, proposes,
+// approves the kinds of config.auto_approve, and starts approved interventions,
+// largest expected reduction first, while trials are free. A review that does
+// not fit the status it finds changes nothing.
 //
 // For each cluster without an open intervention (PROPOSED, APPROVED or TRIAL)
 // proposes one change: of a kind that answers the failure mode before others,
 // then by expected reduction; none whose knob and scope equal those of one that
-// was decided or refused, and none where open ones on the same knob cover most
-// of its scope: they answer the cluster, too. Every transition carries its
-// reason and who asked for it. Pure. Returns every intervention, ascending by
-// id.
+// was decided or refused, or whose trial showed nothing and cools down, and
+// none where open ones on the same knob cover most of its scope: they answer
+// the cluster, too. Every transition carries its reason and who asked for it.
+// Pure. Returns every intervention, ascending by id.
 std::vector<v1::Intervention> Plan(const PlanInput& input);
 
 // Whether the status makes routers apply the intervention.

@@ -26,6 +26,11 @@ v1::ProjectConfig BuiltInDefaults() {
   config.set_treatment_probability(0.5);
   config.set_global_holdout(0.05);
   config.set_max_trials(6);
+  config.set_trial_false_discovery_rate(0.1);
+  config.set_max_trial_events(300);
+  config.set_max_trial_ticks(12);
+  config.set_trial_cooldown_ticks(10);
+  config.set_confirmed_probability(0.9);
   *config.mutable_policy_ttl() = TimeUtil::SecondsToDuration(600);
   *config.mutable_intervention_ttl() = TimeUtil::HoursToDuration(30 * 24);
   config.set_content(v1::CONTENT_POLICY_FULL);
@@ -177,6 +182,17 @@ absl::StatusOr<v1::ProjectConfig> ResolveConfig(
       CheckRange("global_holdout", resolved.global_holdout(), 0, 0.5));
   FAULTLINE_RETURN_IF_ERROR(
       CheckRange("max_trials", resolved.max_trials(), 0, 64));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange("trial_false_discovery_rate",
+                                       resolved.trial_false_discovery_rate(),
+                                       1e-6, 0.5));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("max_trial_events", resolved.max_trial_events(), 20, 100000));
+  FAULTLINE_RETURN_IF_ERROR(
+      CheckRange("max_trial_ticks", resolved.max_trial_ticks(), 1, 100000));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "trial_cooldown_ticks", resolved.trial_cooldown_ticks(), 0, 100000));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "confirmed_probability", resolved.confirmed_probability(), 0.5, 0.95));
   FAULTLINE_RETURN_IF_ERROR(
       CheckDuration("policy_ttl", resolved.policy_ttl(), false));
   FAULTLINE_RETURN_IF_ERROR(

@@ -18,7 +18,7 @@
 #include "lib/cluster/clusterer.h"
 #include "lib/cluster/mode.h"
 #include "lib/diagnose/diagnoser.h"
-#include "lib/evaluate/effects.h"
+#include "lib/evaluate/experiment.h"
 #include "lib/intervene/planner.h"
 #include "lib/policy/policy_compiler.h"
 #include "lib/slowloop/cluster_space.h"
@@ -79,6 +79,7 @@ class Workspace {
   absl::StatusOr<std::string> MeasureNovelty();
   absl::StatusOr<std::string> MeasureEffects();
   absl::StatusOr<std::string> PlanInterventions();
+  absl::StatusOr<std::string> FreezeTrials();
   absl::StatusOr<std::string> CompilePolicy();
 
   using Stage = absl::StatusOr<std::string> (Workspace::*)();
@@ -97,6 +98,7 @@ class Workspace {
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
   void EmbedInto(Map map, Matrix* out) const;
+  evaluate::NewRuns RunsToCount() const;
   // Name of the cluster that lives on under a name.
   std::string LivingCluster(const std::string& name) const {
     const size_t id = name.rfind('/') + 1;
@@ -126,9 +128,9 @@ class Workspace {
   Matrix trajectory_failures_;
   std::vector<cluster::Mode> modes_;  // as found, until they are tracked
   Identities identities_;
-  std::vector<Candidate> candidates_;  // largest first
-  // Id of the cluster that each failed run belongs or is assigned to.
-  absl::flat_hash_map<uint64_t, std::string> failed_in_;
+  std::vector<Candidate> candidates_;        // largest first
+  std::vector<const Run*> pending_;          // without outcome, by trace id
+  std::map<std::string, v1::Trial> trials_;  // by intervention
 };
 
 absl::Status Workspace::RunStage(const char* name, Stage stage) {
@@ -159,6 +161,7 @@ absl::StatusOr<TickOutput> Workspace::Compute() {
   FAULTLINE_RETURN_IF_ERROR(RunStage("novelty", &Workspace::MeasureNovelty));
   FAULTLINE_RETURN_IF_ERROR(RunStage("effects", &Workspace::MeasureEffects));
   FAULTLINE_RETURN_IF_ERROR(RunStage("plan", &Workspace::PlanInterventions));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("freeze", &Workspace::FreezeTrials));
   FAULTLINE_RETURN_IF_ERROR(RunStage("compile", &Workspace::CompilePolicy));
 
   v1::TickState& state = output_.state;
@@ -485,11 +488,6 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
     *value.mutable_enrichment() = std::move(finding.enrichment);
     *value.mutable_validity() = std::move(finding.validity);
     stable += value.status() == v1::Cluster::STATUS_STABLE ? 1 : 0;
-    for (const auto* rows : {&candidate.members, &candidate.held_out_members}) {
-      for (const int32_t row : *rows) {
-        failed_in_[runs_[row]->sequence] = candidate.id;
-      }
-    }
   }
   return absl::StrFormat("%d of %d modes may act", stable, candidates_.size());
 }
@@ -626,30 +624,39 @@ absl::StatusOr<std::string> Workspace::MeasureNovelty() {
 }
 
 absl::StatusOr<std::string> Workspace::MeasureEffects() {
-  std::vector<const Run*> runs = runs_;
-  for (const Run* run : input_.window->PendingRuns()) runs.push_back(run);
-  absl::flat_hash_map<std::string, std::string> cluster_of;
-  for (const v1::Intervention& old : input_.previous->interventions()) {
-    cluster_of[old.intervention_id()] = LivingCluster(old.cluster());
+  v1::TickState& state = output_.state;
+  std::map<std::string, const v1::Trial*> trials;
+  for (const v1::Trial& trial : input_.previous->trials()) {
+    trials[trial.intervention_id()] = &trial;
   }
-  const auto in_mode = [&](const Run& run, const std::string& intervention) {
-    const auto cluster = cluster_of.find(intervention);
-    const auto failed_in = failed_in_.find(run.sequence);
-    return cluster != cluster_of.end() && failed_in != failed_in_.end() &&
-           cluster->second == ClusterName(failed_in->second);
-  };
-  const auto effects =
-      evaluate::MeasureEffects(runs, in_mode, input_.watermark);
   for (const v1::Intervention& old : input_.previous->interventions()) {
-    v1::Intervention& intervention = *output_.state.add_interventions();
+    v1::Intervention& intervention = *state.add_interventions();
     intervention = old;
-    intervention.set_cluster(cluster_of.at(old.intervention_id()));
-    if (const auto effect = effects.find(old.intervention_id());
-        effect != effects.end()) {
-      *intervention.mutable_effect() = effect->second;
+    intervention.set_cluster(LivingCluster(old.cluster()));
+    const auto trial = trials.find(old.intervention_id());
+    if (trial != trials.end() && intervene::IsActive(old.status())) {
+      trials_[old.intervention_id()] = *trial->second;
     }
   }
-  return absl::StrFormat("%d interventions seen in exposures", effects.size());
+  std::vector<evaluate::Experiment> experiments;
+  for (v1::Intervention& intervention : *state.mutable_interventions()) {
+    const auto trial = trials_.find(intervention.intervention_id());
+    if (trial == trials_.end()) continue;
+    experiments.push_back({&intervention, &trial->second});
+  }
+  pending_ = input_.window->PendingRuns();
+  evaluate::MeasureEffects(RunsToCount(), input_.config, experiments);
+  return absl::StrFormat("%d interventions measured", experiments.size());
+}
+
+evaluate::NewRuns Workspace::RunsToCount() const {
+  evaluate::NewRuns runs;
+  runs.known = runs_;
+  runs.pending = pending_;
+  runs.previous_watermark = input_.previous->tick().watermark();
+  runs.watermark = input_.watermark;
+  runs.tick = input_.tick;
+  return runs;
 }
 
 absl::StatusOr<std::vector<v1::Trace>> Workspace::ReadSample(
@@ -731,6 +738,43 @@ absl::StatusOr<std::string> Workspace::PlanInterventions() {
   return absl::StrFormat("%d interventions, %d active", planned.size(), active);
 }
 
+// What is counted of an intervention must not move with later clusters, so it
+// is fixed in the tick that starts it.
+absl::StatusOr<std::string> Workspace::FreezeTrials() {
+  const diagnose::Window window{runs_, discovery_, &input_.window->names()};
+  size_t started = 0;
+  for (v1::Intervention& intervention :
+       *output_.state.mutable_interventions()) {
+    if (!intervene::IsActive(intervention.status())) {
+      trials_.erase(intervention.intervention_id());
+      continue;
+    }
+    const bool measured = trials_.count(intervention.intervention_id()) > 0;
+    const evaluate::Experiment experiment{
+        &intervention, &trials_[intervention.intervention_id()]};
+    const bool moved = intervention.history_size() > 0 &&
+                       intervention.history().rbegin()->tick() == input_.tick;
+    if (!measured ||
+        (moved && intervention.status() == v1::Intervention::STATUS_TRIAL)) {
+      ++started;
+      diagnose::RunSet members(runs_.size());
+      for (const Candidate& candidate : candidates_) {
+        if (candidate.value.name() != intervention.cluster()) continue;
+        for (const int32_t row : candidate.members) members.Add(row);
+      }
+      evaluate::StartTrial(window, members, RunsToCount(), experiment);
+    } else if (moved) {
+      evaluate::StartWindow(input_.tick, experiment);
+    }
+    evaluate::NotePublished(experiment);
+  }
+  for (auto& [id, trial] : trials_) {
+    *output_.state.add_trials() = std::move(trial);
+  }
+  return absl::StrFormat("%d started, %d measured", started,
+                         output_.state.trials_size());
+}
+
 absl::StatusOr<std::string> Workspace::CompilePolicy() {
   std::vector<const v1::Intervention*> active;
   for (const v1::Intervention& intervention : output_.state.interventions()) {
@@ -741,14 +785,6 @@ absl::StatusOr<std::string> Workspace::CompilePolicy() {
   output_.policy =
       policy::CompilePolicy(active, *input_.previous_policy, input_.config,
                             input_.project, input_.tick, input_.now);
-  // The policy names the tick that its interventions started in.
-  for (v1::Intervention& intervention :
-       *output_.state.mutable_interventions()) {
-    if (intervene::IsActive(intervention.status()) &&
-        intervention.start_tick() == 0) {
-      intervention.set_start_tick(input_.tick);
-    }
-  }
   return absl::StrFormat("version %d, %d rules", output_.policy.version(),
                          output_.policy.rules_size());
 }

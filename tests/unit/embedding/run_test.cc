@@ -200,17 +200,18 @@ TEST(ExtractRunTest, WordAndValueDiffer) {
   EXPECT_NE(ContextKey("task.type", "a"), ContextKey("task.dataset", "a"));
 }
 
-TEST(ExtractRunTest, ExposuresCarryArmAndProbability) {
+TEST(ExtractRunTest, ExposuresCarryArmProbabilityAndKey) {
   v1::Trace trace = SampleTrace();
   trace.mutable_exposure()->set_policy_version(4);
   auto* exposure = trace.mutable_exposure()->add_interventions();
   exposure->set_intervention_id("i1");
   exposure->set_arm(v1::ARM_HOLDOUT);
   exposure->set_treatment_probability(0.5);
+  exposure->set_assignment_key("session-7");
   const embedding::Run run = ExtractRun(trace, nullptr);
   EXPECT_EQ(run.policy_version, 4);
   EXPECT_THAT(run.exposures,
-              ElementsAre(FieldsAre("i1", v1::ARM_HOLDOUT, 0.5)));
+              ElementsAre(FieldsAre("i1", v1::ARM_HOLDOUT, 0.5, "session-7")));
 }
 
 TEST(ApplyOutcomeTest, LateJudgementEqualsAnEarlyOne) {
