@@ -53,6 +53,15 @@ struct RunExposure {
   std::string assignment_key{};  // empty: the trace id
 };
 
+// The last `route` decision of a run, the one that led to its answer. Keys are
+// those of the context feature `decisions.route.chosen = name`.
+struct RouteChoice {
+  uint32_t decisions = 0;  // route decisions of the run; 0: the rest is empty
+  uint64_t chosen = 0;
+  std::vector<uint64_t> candidates;  // ascending, each once; empty: not told
+  double propensity = 0;             // 0: not given
+};
+
 // What the analysis keeps of one trace: sparse tokens, scalars and context.
 // Answers are here for labels and tests only; no embedding reads them.
 struct Run {
@@ -78,6 +87,7 @@ struct Run {
   std::vector<std::pair<uint64_t, float>> context_numbers;
 
   std::vector<RunExposure> exposures;
+  RouteChoice route;
 
   bool known() const { return outcome != v1::OUTCOME_UNSPECIFIED; }
   bool failed() const {
@@ -103,6 +113,8 @@ struct FeatureNames {
 // Key of the context feature `field = value` (or `field` has word `value`).
 uint64_t ContextKey(absl::string_view field, absl::string_view value,
                     bool word = false);
+// Key of a candidate of a route decision: of `decisions.route.chosen = name`.
+uint64_t RouteKey(absl::string_view name);
 // Key of a numeric context field.
 uint64_t NumberKey(absl::string_view field);
 

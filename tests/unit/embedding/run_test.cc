@@ -245,5 +245,34 @@ TEST(ApplyOutcomeTest, JudgementWithoutSignalsKeepsThem) {
   EXPECT_EQ(run.tokens.size(), tokens);
 }
 
+TEST(ExtractRunTest, LastRouteDecisionIsKeptWithItsCandidates) {
+  v1::Trace trace;
+  const auto add = [&trace](v1::Decision::Kind kind, const std::string& chosen,
+                            double propensity) {
+    v1::Decision& decision = *trace.add_decisions();
+    decision.set_kind(kind);
+    decision.add_candidates()->set_name("large");
+    decision.add_candidates()->set_name("small");
+    decision.add_candidates()->set_name("large");
+    decision.set_chosen(chosen);
+    decision.set_propensity(propensity);
+  };
+  EXPECT_EQ(ExtractRun(trace, nullptr).route.decisions, 0);
+  add(v1::Decision::KIND_ROUTE, "large", .5);
+  add(v1::Decision::KIND_ROUTE, "small", .25);
+  add(v1::Decision::KIND_TOOL, "calculator", 1);
+
+  FeatureNames names;
+  const RouteChoice route = ExtractRun(trace, &names).route;
+  EXPECT_EQ(route.decisions, 2);
+  EXPECT_EQ(route.chosen, RouteKey("small"));
+  EXPECT_EQ(route.propensity, .25);
+  EXPECT_THAT(route.candidates,
+              UnorderedElementsAre(RouteKey("large"), RouteKey("small")));
+  EXPECT_TRUE(std::is_sorted(route.candidates.begin(), route.candidates.end()));
+  EXPECT_EQ(names.context.at(RouteKey("large")).value, "large");
+  EXPECT_EQ(RouteKey("small"), ContextKey("decisions.route.chosen", "small"));
+}
+
 }  // namespace
 }  // namespace faultline::embedding
