@@ -270,8 +270,8 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
     }
   }
   const RunSet runs = contrast.with_choice & ~table.treated();
-  const std::optional<ArmContrast> arms =
-      CompareArms(table, best & runs, others & runs, Prognostic::kAnswerer);
+  const std::optional<ArmContrast> arms = CompareArms(
+      table, best & runs, others & runs, candidates.front().feature->variable);
   if (!arms) return std::nullopt;
   contrast.arms = *arms;
   return contrast;

@@ -11,7 +11,8 @@ namespace faultline::intervene {
 #define FAULTLINE_INTERVENTION_TYPES(TYPE) \
   TYPE(RoutingPolicy)                      \
   TYPE(ToolConstraint)                     \
-  TYPE(Guardrail)
+  TYPE(Guardrail)                          \
+  TYPE(PromptStrategy)
 
 #define FAULTLINE_DECLARE(NAME) \
   std::unique_ptr<const InterventionType> Make##NAME();
