@@ -11,6 +11,7 @@ namespace faultline::intervene {
 #define FAULTLINE_INTERVENTION_TYPES(TYPE) \
   TYPE(RoutingPolicy)                      \
   TYPE(ToolConstraint)                     \
+  TYPE(BanditWeights)                      \
   TYPE(Guardrail)                          \
   TYPE(PromptStrategy)
 

@@ -20,7 +20,7 @@ TEST(TypeListTest, HasEachKindOnceInOrder) {
     previous = type->kind();
     EXPECT_EQ(FindInterventionType(type->kind()), type.get());
   }
-  EXPECT_EQ(InterventionTypes().size(), 4u);
+  EXPECT_EQ(InterventionTypes().size(), 5u);
 }
 
 TEST(TypeListTest, KindsNobodyKnowsAreFoundNot) {
