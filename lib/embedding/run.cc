@@ -16,6 +16,7 @@ namespace {
 
 constexpr absl::string_view kInputField = "task.input";
 constexpr absl::string_view kRouteField = "decisions.route.chosen";
+constexpr absl::string_view kMemoryClassField = "memory.reads.record_class";
 // Distinct words of the input that are context features.
 constexpr size_t kMaxContextWords = 256;
 
@@ -150,6 +151,33 @@ RouteChoice RouteOf(const v1::Trace& trace, FeatureNames* names) {
   return route;
 }
 
+std::vector<ClassReads> ReadsOf(const v1::Trace& trace, FeatureNames* names) {
+  std::vector<ClassReads> reads;
+  for (const v1::MemoryState::Read& read : trace.memory().reads()) {
+    const uint64_t key = MemoryClassKey(read.record_class());
+    if (names) {
+      names->context.try_emplace(key,
+                                 ContextFeature{std::string(kMemoryClassField),
+                                                read.record_class(), false});
+    }
+    const float age =
+        read.has_age() ? static_cast<float>(ToSeconds(read.age())) : -1;
+    const auto known = std::find_if(
+        reads.begin(), reads.end(),
+        [key](const ClassReads& other) { return other.record_class == key; });
+    if (known == reads.end()) {
+      reads.push_back({key, age});
+    } else {
+      known->oldest = std::max(known->oldest, age);
+    }
+  }
+  std::sort(reads.begin(), reads.end(),
+            [](const ClassReads& a, const ClassReads& b) {
+              return a.record_class < b.record_class;
+            });
+  return reads;
+}
+
 double CostOf(const v1::Trace& trace) {
   if (trace.evaluation().has_cost()) return trace.evaluation().cost();
   double cost = 0;
@@ -173,6 +201,10 @@ uint64_t RouteKey(absl::string_view name) {
   return ContextKey(kRouteField, name);
 }
 
+uint64_t MemoryClassKey(absl::string_view name) {
+  return ContextKey(kMemoryClassField, name);
+}
+
 uint64_t NumberKey(absl::string_view field) {
   return base::Hash64(field, kNumberSeed);
 }
@@ -194,6 +226,7 @@ Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
                              exposure.assignment_key()});
   }
   run.route = RouteOf(trace, names);
+  run.reads = ReadsOf(trace, names);
   return run;
 }
 

@@ -62,6 +62,12 @@ struct RouteChoice {
   double propensity = 0;             // 0: not given
 };
 
+// What a run read of memory, of one class of records.
+struct ClassReads {
+  uint64_t record_class;  // MemoryClassKey
+  float oldest;           // age in seconds; -1: not told
+};
+
 // What the analysis keeps of one trace: sparse tokens, scalars and context.
 // Answers are here for labels and tests only; no embedding reads them.
 struct Run {
@@ -88,6 +94,7 @@ struct Run {
 
   std::vector<RunExposure> exposures;
   RouteChoice route;
+  std::vector<ClassReads> reads;  // ascending by class
 
   bool known() const { return outcome != v1::OUTCOME_UNSPECIFIED; }
   bool failed() const {
@@ -115,6 +122,9 @@ uint64_t ContextKey(absl::string_view field, absl::string_view value,
                     bool word = false);
 // Key of a candidate of a route decision: of `decisions.route.chosen = name`.
 uint64_t RouteKey(absl::string_view name);
+// Key of a class of memory records, `memory.reads.record_class = name`; the
+// name is empty where the runtime has no classes.
+uint64_t MemoryClassKey(absl::string_view name);
 // Key of a numeric context field.
 uint64_t NumberKey(absl::string_view field);
 

@@ -10,6 +10,7 @@ namespace faultline::intervene {
 // A type NAME is MakeNAME() in its file in types/.
 #define FAULTLINE_INTERVENTION_TYPES(TYPE) \
   TYPE(RoutingPolicy)                      \
+  TYPE(MemorySchema)                       \
   TYPE(ToolConstraint)                     \
   TYPE(BanditWeights)                      \
   TYPE(Guardrail)                          \

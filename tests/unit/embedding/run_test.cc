@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 
@@ -272,6 +273,30 @@ TEST(ExtractRunTest, LastRouteDecisionIsKeptWithItsCandidates) {
   EXPECT_TRUE(std::is_sorted(route.candidates.begin(), route.candidates.end()));
   EXPECT_EQ(names.context.at(RouteKey("large")).value, "large");
   EXPECT_EQ(RouteKey("small"), ContextKey("decisions.route.chosen", "small"));
+}
+
+TEST(ExtractRunTest, OldestReadOfEachClassIsKept) {
+  v1::Trace trace;
+  const auto add = [&trace](const std::string& record_class, int64_t age) {
+    v1::MemoryState::Read& read = *trace.mutable_memory()->add_reads();
+    read.set_record_class(record_class);
+    if (age >= 0) read.mutable_age()->set_seconds(age);
+  };
+  EXPECT_TRUE(ExtractRun(trace, nullptr).reads.empty());
+  add("price", 60);
+  add("", -1);
+  add("price", 3600);
+  add("price", -1);
+
+  FeatureNames names;
+  const Run run = ExtractRun(trace, &names);
+  std::map<uint64_t, float> oldest;
+  for (const ClassReads& reads : run.reads) {
+    oldest[reads.record_class] = reads.oldest;
+  }
+  EXPECT_THAT(oldest, UnorderedElementsAre(Pair(MemoryClassKey("price"), 3600),
+                                           Pair(MemoryClassKey(""), -1)));
+  EXPECT_EQ(names.context.at(MemoryClassKey("price")).value, "price");
 }
 
 }  // namespace
