@@ -302,8 +302,9 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
     others = others | (candidate.feature->runs & ~best[chosen]);
   }
   const RunSet runs = contrast.with_choice & ~table.treated();
-  const std::optional<ArmContrast> arms = CompareArms(
-      table, best[chosen] & runs, others & runs, Prognostic::kAnswerer);
+  const std::optional<ArmContrast> arms =
+      CompareArms(table, best[chosen] & runs, others & runs,
+                  candidates.front().feature->variable);
   if (!arms) return std::nullopt;
   contrast.arms = *arms;
   return contrast;

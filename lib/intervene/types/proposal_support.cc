@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_set.h"
 #include "lib/policy/predicate.h"
@@ -43,12 +44,40 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context) {
 }
 
 double ScopeWorth(double discovery_runs, const diagnose::Regret& regret) {
+  return regret.large ? WorthOfAnyRegret(discovery_runs, regret) : 0;
+}
+
+double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret) {
   const auto inside = static_cast<double>(regret.scope_runs);
-  if (inside == 0 || !regret.large) return 0;
+  if (inside == 0) return 0;
   const double with_choice = static_cast<double>(regret.choice_runs) / inside;
   return std::max(0.0, regret.spared - regret.error) *
          std::max(0.0, regret.spared_in_scope) * with_choice *
          std::pow(inside / discovery_runs, kWidth);
+}
+
+std::optional<BetterChoice> FindBetterChoice(
+    const ProposalContext& context, const diagnose::ContextTable& table,
+    absl::string_view field) {
+  const diagnose::RunSet members = SampledMembers(context);
+  const auto discovery = static_cast<double>(table.discovery().Count());
+  diagnose::RouteRegret regrets(table, field, members);
+  const auto worth = [&](const diagnose::RunSet& runs,
+                         const diagnose::RunSet& term) {
+    const auto regret = regrets.In(runs, term);
+    return regret ? ScopeWorth(discovery, *regret) : 0;
+  };
+  diagnose::Scope scope = diagnose::SearchScope(table, worth, kScopeGain);
+  if (worth(scope.runs, scope.runs) <= 0) return std::nullopt;
+  std::optional<diagnose::RouteContrast> contrast =
+      diagnose::CompareRoutes(table, scope.runs, field, members);
+  if (!contrast || !contrast->arms.Holds()) return std::nullopt;
+  const double current =
+      diagnose::HeldOutFailureRate(table, contrast->with_choice);
+  const double reduction =
+      diagnose::HeldOutShare(table, contrast->with_choice) *
+      std::max(0.0, current - contrast->arms.better_rate);
+  return BetterChoice{std::move(scope), *std::move(contrast), reduction};
 }
 
 }  // namespace faultline::intervene
