@@ -290,7 +290,9 @@ class Loop {
       if (last.tick() != tick + 1) continue;
       std::printf("  %s %s: %s\n", intervention.intervention_id().c_str() + 20,
                   Intervention::Status_Name(intervention.status()).c_str() + 7,
-                  last.reason().c_str());
+                  last.to() == Intervention::STATUS_TRIAL
+                      ? intervention.summary().c_str()
+                      : last.reason().c_str());
     }
   }
 

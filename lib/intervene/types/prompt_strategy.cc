@@ -35,11 +35,17 @@ class PromptStrategyType final : public InterventionType {
   std::vector<Proposal> Propose(
       const ProposalContext& context,
       const diagnose::ContextTable& table) const override {
+    std::vector<Proposal> proposals;
     for (const absl::string_view field : kPromptFields) {
-      const auto found = FindBetterChoice(context, table, field);
-      if (found) return {MakeProposal(*found)};
+      if (const auto found = FindBetterChoice(context, table, field)) {
+        proposals.push_back(MakeProposal(*found));
+      }
+      if (const auto cause = FindAvoidableCause(context, table, field, field)) {
+        proposals.push_back(MakeProposal(*cause));
+      }
+      if (!proposals.empty()) break;
     }
-    return {};
+    return proposals;
   }
 
   absl::Status Validate(const v1::Action& action) const override {
@@ -50,6 +56,21 @@ class PromptStrategyType final : public InterventionType {
   }
 
  private:
+  static Proposal MakeProposal(const AvoidableCause& cause) {
+    const v1::Association& odds = cause.evidence->against_successes();
+    Proposal proposal;
+    proposal.action.mutable_prompt_strategy()->set_strategy(
+        cause.others.front());
+    proposal.scope = cause.scope;
+    proposal.expected_reduction = cause.expected_reduction;
+    proposal.summary = absl::StrFormat(
+        "Prompt runs where %s with %s: on held-out runs the failure mode is "
+        "likelier as they are (odds ratio %.1f, at least %.1f).",
+        policy::PredicateText(cause.scope), cause.others.front(),
+        odds.odds_ratio(), odds.odds_ratio_lower());
+    return proposal;
+  }
+
   static Proposal MakeProposal(const BetterChoice& found) {
     const std::string& best = found.contrast.best.front();
     const diagnose::ArmContrast& arms = found.contrast.arms;

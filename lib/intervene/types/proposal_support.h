@@ -2,6 +2,7 @@
 #define FAULTLINE_LIB_INTERVENE_TYPES_PROPOSAL_SUPPORT_H_
 
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
@@ -49,6 +50,22 @@ struct BetterChoice {
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
     absl::string_view field);
+
+// A tested cause of the cluster that a choice can avoid.
+struct AvoidableCause {
+  const v1::CauseEvidence* evidence = nullptr;  // in the cluster's diagnosis
+  v1::Predicate scope;                          // runs that have chosen it
+  std::vector<std::string> others;              // to choose instead, best first
+  double expected_reduction = 0;                // share of all runs
+};
+
+// Strongest cause that says that a value of `field`, or the same value of
+// `alias`, was chosen, where other values fail less on the held-out side and
+// are no causes themselves. Of the mode's failures, not of all: it finds what
+// FindBetterChoice does not, because the mode is a small share of what fails.
+std::optional<AvoidableCause> FindAvoidableCause(
+    const ProposalContext& context, const diagnose::ContextTable& table,
+    absl::string_view field, absl::string_view alias);
 
 }  // namespace faultline::intervene
 

@@ -34,9 +34,16 @@ class RoutingPolicyType final : public InterventionType {
 
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
-    const auto found = FindBetterChoice(context, table, diagnose::kRouteField);
-    if (!found) return {};
-    return {MakeProposal(*found)};
+    std::vector<Proposal> proposals;
+    if (const auto found =
+            FindBetterChoice(context, table, diagnose::kRouteField)) {
+      proposals.push_back(MakeProposal(*found));
+    }
+    if (const auto cause = FindAvoidableCause(
+            context, table, diagnose::kRouteField, diagnose::kModelField)) {
+      proposals.push_back(MakeProposal(*cause));
+    }
+    return proposals;
   }
 
   absl::Status Validate(const v1::Action& action) const override {
@@ -54,16 +61,35 @@ class RoutingPolicyType final : public InterventionType {
   }
 
  private:
+  static v1::RoutingPolicy Only(const std::vector<std::string>& names) {
+    v1::RoutingPolicy policy;
+    for (const std::string& name : names) {
+      v1::RoutingPolicy::Candidate& candidate = *policy.add_candidates();
+      candidate.set_name(name);
+      candidate.set_weight(1.0 / static_cast<double>(names.size()));
+    }
+    policy.set_exploration_floor(kExplorationFloor);
+    return policy;
+  }
+
+  static Proposal MakeProposal(const AvoidableCause& cause) {
+    const v1::Association& odds = cause.evidence->against_successes();
+    Proposal proposal;
+    *proposal.action.mutable_routing_policy() = Only(cause.others);
+    proposal.scope = cause.scope;
+    proposal.expected_reduction = cause.expected_reduction;
+    proposal.summary = absl::StrFormat(
+        "Route runs where %s to %s: on held-out runs the failure mode is "
+        "likelier as they are (odds ratio %.1f, at least %.1f).",
+        policy::PredicateText(cause.scope), absl::StrJoin(cause.others, " or "),
+        odds.odds_ratio(), odds.odds_ratio_lower());
+    return proposal;
+  }
+
   static Proposal MakeProposal(const BetterChoice& found) {
     const diagnose::RouteContrast& routes = found.contrast;
     Proposal proposal;
-    v1::RoutingPolicy& policy = *proposal.action.mutable_routing_policy();
-    for (const std::string& name : routes.best) {
-      v1::RoutingPolicy::Candidate& candidate = *policy.add_candidates();
-      candidate.set_name(name);
-      candidate.set_weight(1.0 / static_cast<double>(routes.best.size()));
-    }
-    policy.set_exploration_floor(kExplorationFloor);
+    *proposal.action.mutable_routing_policy() = Only(routes.best);
     proposal.scope = found.scope.predicate;
     proposal.expected_reduction = found.expected_reduction;
     proposal.summary = absl::StrFormat(
