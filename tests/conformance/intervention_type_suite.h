@@ -255,6 +255,19 @@ TEST_P(InterventionTypeSuite, ProposesTheSameTwice) {
   }
 }
 
+// The world's failures have one remedy.
+TEST_P(InterventionTypeSuite, IsWhatThePlannerPicksWhereItIsTheRemedy) {
+  testing::DiagnosedCluster cluster(world_, GetParam().members);
+  PlanInput plan;
+  plan.contexts = {cluster.context()};
+  plan.project = "p";
+  plan.tick = 1;
+  const std::vector<v1::Intervention> planned = Plan(plan);
+  ASSERT_EQ(planned.size(), 1u);
+  EXPECT_EQ(planned.front().kind(), GetParam().kind)
+      << planned.front().summary();
+}
+
 TEST_P(InterventionTypeSuite, ScopesAreKnownBeforeTheRun) {
   const testing::DiagnosedCluster cluster(world_, GetParam().members);
   for (const Proposal& proposal : cluster.Propose(type_)) {

@@ -88,6 +88,10 @@ class Search {
   // Where it would be worth most to the cluster that runs asked the best
   // candidate, by however little.
   std::optional<diagnose::Scope> FindScope() const {
+    const bool any_drawn = std::any_of(
+        context_.runs.begin(), context_.runs.end(),
+        [](const embedding::Run* run) { return run->route.propensity > 0; });
+    if (!any_drawn) return std::nullopt;
     const auto discovery = static_cast<double>(table_.discovery().Count());
     diagnose::RouteRegret regrets(table_, diagnose::kRouteField,
                                   SampledMembers(context_));

@@ -62,6 +62,7 @@ double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret) {
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
     absl::string_view field) {
+  if (table.Values(field).size() < 2) return std::nullopt;
   const diagnose::RunSet members = SampledMembers(context);
   const auto discovery = static_cast<double>(table.discovery().Count());
   diagnose::RouteRegret regrets(table, field, members);
