@@ -16,6 +16,7 @@ namespace {
 constexpr double kMinLowerBound = 1.2;
 constexpr double kMinAttributableShare = 0.05;
 constexpr double kControlLevel = 0.05;
+constexpr double kAlarmTail = 0.001;
 
 // Runs in each stratum; the last are in none.
 using StratumCounts = std::vector<uint32_t>;
@@ -232,12 +233,23 @@ std::vector<CauseTest> TestCauses(const ContextTable& table,
   return tests;
 }
 
-double NegativeControlRate(const ContextTable& table,
-                           absl::Span<const CauseSubject> subjects,
-                           int threads) {
+double NegativeControls::rate() const {
+  return tests == 0
+             ? 0
+             : static_cast<double>(significant) / static_cast<double>(tests);
+}
+
+bool NegativeControls::alarm() const {
+  return stats::BinomialTail(static_cast<int64_t>(tests), kControlLevel,
+                             static_cast<int64_t>(significant)) < kAlarmTail;
+}
+
+NegativeControls TestNegativeControls(const ContextTable& table,
+                                      absl::Span<const CauseSubject> subjects,
+                                      int threads) {
   const std::vector<RunSet>& controls = table.controls();
   const size_t tests = subjects.size() * controls.size();
-  if (tests == 0) return 0;
+  if (tests == 0) return {};
   const Group failures(table, table.held_out() & table.failed());
   const Group successes(table, table.held_out() & ~table.failed());
   std::vector<OutcomesWith> with(controls.size());
@@ -254,7 +266,7 @@ double NegativeControlRate(const ContextTable& table,
       if (association.p_value() < kControlLevel) ++significant;
     }
   });
-  return static_cast<double>(significant) / static_cast<double>(tests);
+  return {tests, significant};
 }
 
 }  // namespace faultline::diagnose

@@ -51,11 +51,21 @@ std::vector<CauseTest> TestCauses(const ContextTable& table,
                                   absl::Span<const CauseSubject> subjects,
                                   int threads = 1);
 
-// Share of the table's negative controls, over all subjects, that come out
-// below .05 against successes. Near .05 where the tests are calibrated.
-double NegativeControlRate(const ContextTable& table,
-                           absl::Span<const CauseSubject> subjects,
-                           int threads = 1);
+// Tests of features that cannot matter.
+struct NegativeControls {
+  uint64_t tests = 0;
+  uint64_t significant = 0;  // below .05
+
+  // Near .05 where the tests are calibrated.
+  double rate() const;
+  // Far more are significant than chance allows (binomial tail below .001).
+  bool alarm() const;
+};
+
+// Tests the table's negative controls on every subject, against successes.
+NegativeControls TestNegativeControls(const ContextTable& table,
+                                      absl::Span<const CauseSubject> subjects,
+                                      int threads = 1);
 
 }  // namespace faultline::diagnose
 

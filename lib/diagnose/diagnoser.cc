@@ -186,7 +186,8 @@ v1::Diagnosis MakeDiagnosis(const DiagnosisInput& input, const Subject& subject,
 }  // namespace
 
 std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
-                                    absl::Span<const Subject> subjects) {
+                                    absl::Span<const Subject> subjects,
+                                    NegativeControls* controls) {
   if (subjects.empty()) return {};
   const size_t runs = input.runs.size();
   const Window window{input.runs, input.discovery, input.names};
@@ -234,8 +235,9 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
       found.evidence.causes.push_back(&test);
     }
   }
-  const double control_rate =
-      NegativeControlRate(table, cause_subjects, input.threads);
+  const NegativeControls tested =
+      TestNegativeControls(table, cause_subjects, input.threads);
+  if (controls != nullptr) *controls = tested;
 
   std::vector<v1::Diagnosis> diagnoses;
   for (size_t s = 0; s < subjects.size(); ++s) {
@@ -245,7 +247,7 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
                        return a->rank() > b->rank();
                      });
     diagnoses.push_back(MakeDiagnosis(input, subjects[s], findings[s]));
-    diagnoses.back().set_negative_control_rate(control_rate);
+    diagnoses.back().set_negative_control_rate(tested.rate());
   }
   return diagnoses;
 }

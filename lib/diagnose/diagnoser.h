@@ -7,6 +7,7 @@
 
 #include "absl/types/span.h"
 #include "faultline/v1/diagnosis.pb.h"
+#include "lib/diagnose/cause_test.h"
 #include "lib/embedding/run.h"
 
 namespace faultline::diagnose {
@@ -42,8 +43,11 @@ struct DiagnosisInput {
 // against successes and against other failures, Benjamini-Hochberg over all
 // subjects and features), its scope (discovery side), and the evidence table
 // (METHODS 4.1, 4.2). Pure. One diagnosis for each subject, in order.
+//
+// `controls`, where it is not null, gets what the negative controls gave.
 std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
-                                    absl::Span<const Subject> subjects);
+                                    absl::Span<const Subject> subjects,
+                                    NegativeControls* controls = nullptr);
 
 }  // namespace faultline::diagnose
 

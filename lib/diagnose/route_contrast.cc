@@ -17,7 +17,6 @@ constexpr double kMinCellRuns = 5;
 constexpr double kMinCellShare = 0.01;
 // Strength of the pull towards the rate of all candidates (METHODS 5.5).
 constexpr double kShrinkage = 10;
-constexpr double kSignificance = 0.05;
 constexpr double kMinDifference = 0.1;
 constexpr double kMaxRatio = 0.8;
 constexpr double kOneSidedQuantile = 1.645;
@@ -85,8 +84,8 @@ std::vector<Candidate> RankCandidates(const ContextTable& table,
 
 }  // namespace
 
-bool ArmContrast::Holds() const {
-  return p_value <= kSignificance && IsLarge(better_rate, other_rate);
+bool ArmContrast::Holds(double significance) const {
+  return p_value <= significance && IsLarge(better_rate, other_rate);
 }
 
 std::optional<ArmContrast> CompareArms(const ContextTable& table,

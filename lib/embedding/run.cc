@@ -209,6 +209,17 @@ uint64_t NumberKey(absl::string_view field) {
   return base::Hash64(field, kNumberSeed);
 }
 
+std::optional<double> Run::told_cost() const {
+  if (cost <= 0) return std::nullopt;
+  return cost;
+}
+
+std::optional<double> Run::latency() const {
+  constexpr int kLogLatency = 4;  // index into numeric
+  if (std::isnan(numeric[kLogLatency])) return std::nullopt;
+  return std::expm1(static_cast<double>(numeric[kLogLatency]));
+}
+
 Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
   Run run;
   run.trace_id = trace.trace_id();

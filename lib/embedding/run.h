@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -95,6 +96,11 @@ struct Run {
   std::vector<RunExposure> exposures;
   RouteChoice route;
   std::vector<ClassReads> reads;  // ascending by class
+
+  // US dollars; none where it was not told.
+  std::optional<double> told_cost() const;
+  // Seconds; none where it is not known.
+  std::optional<double> latency() const;
 
   bool known() const { return outcome != v1::OUTCOME_UNSPECIFIED; }
   bool failed() const {

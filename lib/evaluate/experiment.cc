@@ -251,7 +251,8 @@ uint64_t ModeEvents(const Effect& effect) {
 }
 
 // Fills in what follows from the counts; without verdict.
-void ReadEffect(const v1::Trial& trial, Effect* effect) {
+void ReadEffect(const v1::Trial& trial, const v1::ProjectConfig& config,
+                Effect* effect) {
   effect->clear_verdict();
   effect->clear_verdict_reason();
   ResetArm(effect->mutable_treatment());
@@ -273,7 +274,7 @@ void ReadEffect(const v1::Trial& trial, Effect* effect) {
       stats::LogImbalanceEValue(Tallies(*effect, &v1::ArmCount::overdue)));
   effect->clear_guards();
   for (const v1::Trial::Guard& guard : trial.guards()) {
-    *effect->add_guards() = ReadGuard(guard);
+    *effect->add_guards() = ReadGuard(guard, config);
   }
 }
 
@@ -405,7 +406,8 @@ void JudgeConfirmed(const Experiment& experiment) {
 }  // namespace
 
 void StartTrial(const diagnose::Window& window, const diagnose::RunSet& members,
-                const NewRuns& runs, const Experiment& experiment) {
+                const NewRuns& runs, const v1::ProjectConfig& config,
+                const Experiment& experiment) {
   Intervention& intervention = *experiment.intervention;
   const diagnose::RunSet scope =
       diagnose::MatchingRuns(window, intervention.scope());
@@ -414,7 +416,7 @@ void StartTrial(const diagnose::Window& window, const diagnose::RunSet& members,
   trial.Clear();
   trial.set_intervention_id(intervention.intervention_id());
   trial.set_overdue_watermark(runs.watermark);
-  for (v1::Trial::Guard& guard : StartGuards(window, scope)) {
+  for (v1::Trial::Guard& guard : StartGuards(window, scope, config)) {
     *trial.add_guards() = std::move(guard);
   }
   StartWindow(runs.tick, experiment);
@@ -494,7 +496,7 @@ void MeasureEffects(const NewRuns& runs, const v1::ProjectConfig& config,
   }
   for (const Experiment& experiment : experiments) {
     Effect& effect = *experiment.intervention->mutable_effect();
-    ReadEffect(*experiment.trial, &effect);
+    ReadEffect(*experiment.trial, config, &effect);
     if (JudgeSafety(&effect)) continue;
     if (experiment.intervention->status() == Intervention::STATUS_CONFIRMED) {
       JudgeConfirmed(experiment);

@@ -41,7 +41,8 @@ struct NewRuns {
 // cost and latency are usual. `members`: runs of the window in its cluster;
 // where there are none, every failure in scope counts.
 void StartTrial(const diagnose::Window& window, const diagnose::RunSet& members,
-                const NewRuns& runs, const Experiment& experiment);
+                const NewRuns& runs, const v1::ProjectConfig& config,
+                const Experiment& experiment);
 
 // Begins a new count of an intervention, from `tick` on. What counts as the
 // mode stays.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <map>
+#include <numeric>
 #include <optional>
 
 #include "lib/stats/sequential.h"
@@ -17,26 +18,24 @@ using embedding::Run;
 using v1::GuardMetric;
 
 constexpr double kAlpha = 0.05;
-// Increase of the mean that is too much, as a share.
-constexpr double kMaxIncrease = 0.1;
 constexpr double kCapQuantile = 0.995;
+// Increases that must show, in those that are allowed.
+constexpr double kHeadroom = 2;
 constexpr size_t kMinBaselineRuns = 100;
 constexpr size_t kMinSliceRuns = 20;
 constexpr size_t kMaxSlices = 64;
 // Where the asymptotic interval is nominal (METHODS 5.3).
 constexpr int64_t kMinRuns = 200;
 constexpr double kMaxProbability = 0.8;
-constexpr int kLogLatency = 4;  // index into Run::numeric
 constexpr char kSliceField[] = "task.type";
 
 std::optional<double> ValueOf(const Run& run, GuardMetric::Kind kind) {
-  if (kind == GuardMetric::KIND_COST) {
-    if (run.cost <= 0) return std::nullopt;  // it was not told
-    return run.cost;
-  }
-  const float latency = run.numeric[kLogLatency];
-  if (std::isnan(latency)) return std::nullopt;
-  return std::expm1(static_cast<double>(latency));
+  return kind == GuardMetric::KIND_COST ? run.told_cost() : run.latency();
+}
+
+double MaxIncrease(GuardMetric::Kind kind, const v1::ProjectConfig& config) {
+  return kind == GuardMetric::KIND_COST ? config.max_cost_increase()
+                                        : config.max_latency_increase();
 }
 
 struct Mean {
@@ -53,7 +52,8 @@ struct Mean {
 }  // namespace
 
 std::vector<v1::Trial::Guard> StartGuards(const diagnose::Window& window,
-                                          const diagnose::RunSet& scope) {
+                                          const diagnose::RunSet& scope,
+                                          const v1::ProjectConfig& config) {
   std::vector<v1::Trial::Guard> guards;
   for (const GuardMetric::Kind kind :
        {GuardMetric::KIND_COST, GuardMetric::KIND_LATENCY}) {
@@ -69,7 +69,12 @@ std::vector<v1::Trial::Guard> StartGuards(const diagnose::Window& window,
 
     v1::Trial::Guard& guard = guards.emplace_back();
     guard.set_kind(kind);
-    guard.set_cap(*cap);
+    const double quantile = *cap;
+    const double mean_value =
+        std::accumulate(values.begin(), values.end(), 0.0) /
+        static_cast<double>(values.size());
+    guard.set_cap(std::max(
+        quantile, (1 + kHeadroom * MaxIncrease(kind, config)) * mean_value));
     Mean mean;
     std::map<uint64_t, Mean> slices;
     scope.ForEach([&](size_t row) {
@@ -124,12 +129,13 @@ void CountGuard(const Run& run, bool treated, double treatment_probability,
   guard->set_sum_of_squares(guard->sum_of_squares() + z * z);
 }
 
-GuardMetric ReadGuard(const v1::Trial::Guard& guard) {
+GuardMetric ReadGuard(const v1::Trial::Guard& guard,
+                      const v1::ProjectConfig& config) {
   GuardMetric metric;
   metric.set_kind(guard.kind());
   metric.set_baseline(guard.baseline());
   metric.set_runs(guard.count());
-  metric.set_limit(kMaxIncrease * guard.baseline());
+  metric.set_limit(guard.baseline() * MaxIncrease(guard.kind(), config));
   metric.set_lower(-std::numeric_limits<double>::infinity());
   metric.set_upper(std::numeric_limits<double>::infinity());
   if (guard.count() > 0) {

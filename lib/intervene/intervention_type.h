@@ -31,6 +31,12 @@ struct ProposalContext {
   // Records of the log that a tick brings, on average: tells how old a run is.
   // 0: not known, and old runs count as much as new ones.
   double records_per_tick = 0;
+  // Level at which what was searched for must hold on the held-out side: .05,
+  // shared among the clusters of a tick.
+  double significance = 0.05;
+  // As in ProjectConfig.
+  double max_cost_increase = 0.1;
+  double max_latency_increase = 0.1;
 };
 
 // A change that a type proposes.
@@ -39,6 +45,9 @@ struct Proposal {
   v1::Predicate scope;
   std::string summary;            // one sentence for a reviewer
   double expected_reduction = 0;  // share of all runs, in [0, 1]
+  // It takes away a cause that the diagnosis names, rather than what a search
+  // over scopes came upon: such proposals go before others.
+  bool removes_cause = false;
 };
 
 // One kind of intervention: how it is proposed and what it may hold. Adding a

@@ -327,8 +327,10 @@ class Planner {
     }
     std::stable_sort(
         all.begin(), all.end(), [](const Ranked& a, const Ranked& b) {
-          return std::make_tuple(a.answers, a.proposal.expected_reduction) >
-                 std::make_tuple(b.answers, b.proposal.expected_reduction);
+          return std::make_tuple(a.proposal.removes_cause, a.answers,
+                                 a.proposal.expected_reduction) >
+                 std::make_tuple(b.proposal.removes_cause, b.answers,
+                                 b.proposal.expected_reduction);
         });
     return all;
   }

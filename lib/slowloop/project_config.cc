@@ -31,6 +31,8 @@ v1::ProjectConfig BuiltInDefaults() {
   config.set_max_trial_ticks(12);
   config.set_trial_cooldown_ticks(10);
   config.set_confirmed_probability(0.9);
+  config.set_max_cost_increase(0.1);
+  config.set_max_latency_increase(0.1);
   *config.mutable_policy_ttl() = TimeUtil::SecondsToDuration(600);
   *config.mutable_intervention_ttl() = TimeUtil::HoursToDuration(30 * 24);
   config.set_content(v1::CONTENT_POLICY_FULL);
@@ -193,6 +195,10 @@ absl::StatusOr<v1::ProjectConfig> ResolveConfig(
       "trial_cooldown_ticks", resolved.trial_cooldown_ticks(), 0, 100000));
   FAULTLINE_RETURN_IF_ERROR(CheckRange(
       "confirmed_probability", resolved.confirmed_probability(), 0.5, 0.95));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "max_cost_increase", resolved.max_cost_increase(), 1e-6, 1000));
+  FAULTLINE_RETURN_IF_ERROR(CheckRange(
+      "max_latency_increase", resolved.max_latency_increase(), 1e-6, 1000));
   FAULTLINE_RETURN_IF_ERROR(
       CheckDuration("policy_ttl", resolved.policy_ttl(), false));
   FAULTLINE_RETURN_IF_ERROR(

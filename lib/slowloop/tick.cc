@@ -40,6 +40,8 @@ using ::google::protobuf::util::TimeUtil;
 constexpr size_t kMinCorpusRuns = 50;
 // Drift of token frequencies beyond which a new epoch is due (METHODS 1.2).
 constexpr double kMaxCorpusDrift = 0.15;
+// Level of what proposals search for, over all clusters of a tick.
+constexpr double kProposalLevel = 0.05;
 // Traces that a proposal may read of each kind.
 constexpr size_t kSampleTraces = 200;
 // Failures at the edge of a cluster that are named.
@@ -546,8 +548,13 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
   diagnosis.false_discovery_rate = input_.config.false_discovery_rate();
   diagnosis.tick = input_.tick;
   diagnosis.threads = input_.threads;
+  diagnose::NegativeControls controls;
   std::vector<v1::Diagnosis> diagnoses =
-      diagnose::Diagnose(diagnosis, subjects);
+      diagnose::Diagnose(diagnosis, subjects, &controls);
+  v1::Tick& tick = *output_.state.mutable_tick();
+  tick.set_negative_controls(controls.tests);
+  tick.set_negative_controls_significant(controls.significant);
+  tick.set_calibration_alarm(controls.alarm());
 
   for (v1::Cluster& unseen : identities_.unseen) {
     ShowDecisions(*identities_.decisions, &unseen);
@@ -578,7 +585,8 @@ absl::StatusOr<std::string> Workspace::DiagnoseClusters() {
             output_.state.mutable_clusters()->end(), by_id);
   std::sort(output_.state.mutable_members()->begin(),
             output_.state.mutable_members()->end(), by_id);
-  std::string summary = "readings:";
+  std::string summary =
+      controls.alarm() ? "CALIBRATION ALARM; readings:" : "readings:";
   for (const auto& [mode, count] : readings) {
     absl::StrAppend(&summary, " ", v1::FailureMode_Name(mode), " ", count);
   }
@@ -678,7 +686,9 @@ absl::StatusOr<std::vector<v1::Trace>> Workspace::ReadSample(
 absl::StatusOr<std::string> Workspace::PlanInterventions() {
   std::vector<const Candidate*> acting;
   for (const Candidate& candidate : candidates_) {
-    if (candidate.value.status() == v1::Cluster::STATUS_STABLE) {
+    // What rests on p-values waits where these are not to be trusted.
+    if (candidate.value.status() == v1::Cluster::STATUS_STABLE &&
+        !output_.state.tick().calibration_alarm()) {
       acting.push_back(&candidate);
     }
   }
@@ -718,6 +728,9 @@ absl::StatusOr<std::string> Workspace::PlanInterventions() {
     context.runs = runs_;
     context.discovery = discovery_;
     context.names = &input_.window->names();
+    context.significance = kProposalLevel / static_cast<double>(acting.size());
+    context.max_cost_increase = input_.config.max_cost_increase();
+    context.max_latency_increase = input_.config.max_latency_increase();
     context.seed = base::Mix64(input_.config.seed() + 2) ^ input_.tick;
     context.records_per_tick = static_cast<double>(input_.watermark) /
                                static_cast<double>(input_.tick);
@@ -765,7 +778,8 @@ absl::StatusOr<std::string> Workspace::FreezeTrials() {
         if (candidate.value.name() != intervention.cluster()) continue;
         for (const int32_t row : candidate.members) members.Add(row);
       }
-      evaluate::StartTrial(window, members, RunsToCount(), experiment);
+      evaluate::StartTrial(window, members, RunsToCount(), input_.config,
+                           experiment);
     } else if (moved) {
       evaluate::StartWindow(input_.tick, experiment);
     }

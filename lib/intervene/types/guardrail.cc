@@ -102,7 +102,7 @@ class Search {
                MatchingRuns(window_, context.cluster->scope())},
         routes_(diagnose::CompareRoutes(table, scope_.runs,
                                         diagnose::kRouteField, members_)) {
-    if (routes_ && !routes_->arms.Holds()) routes_.reset();
+    if (routes_ && !routes_->arms.Holds(context_.significance)) routes_.reset();
   }
 
   std::vector<Proposal> Run() {
@@ -155,7 +155,7 @@ class Search {
         RunsWithChoice(table_, scope.runs, regrets.Of(0)) & natural_;
     const auto arms = diagnose::CompareArms(table_, runs & with, runs & ~with,
                                             Prognostic::kNone);
-    if (!arms || !arms->Holds()) return;
+    if (!arms || !arms->Holds(context_.significance)) return;
 
     Proposal& proposal = proposals_.emplace_back();
     Guardrail& guardrail = *proposal.action.mutable_guardrail();
@@ -225,7 +225,7 @@ class Search {
     const RunSet runs = scope_.runs & natural_;
     const auto arms = diagnose::CompareArms(table_, runs & ~beyond,
                                             runs & beyond, Prognostic::kNone);
-    if (!arms || !arms->Holds()) return;
+    if (!arms || !arms->Holds(context_.significance)) return;
 
     Proposal& proposal = proposals_.emplace_back();
     Guardrail& guardrail = *proposal.action.mutable_guardrail();
@@ -282,7 +282,7 @@ class Search {
     if (threshold <= 0) return;
     const auto arms = diagnose::CompareArms(table_, known & ~below, below,
                                             Prognostic::kAnswerer);
-    if (!arms || !arms->Holds()) return;
+    if (!arms || !arms->Holds(context_.significance)) return;
 
     Proposal proposal;
     Guardrail& guardrail = *proposal.action.mutable_guardrail();

@@ -335,7 +335,7 @@ class Search {
         RunsWithChoice(table_, scope.runs, regrets.Of(0)) & natural_;
     const auto arms = diagnose::CompareArms(
         table_, runs & without, runs & trait.has, diagnose::Prognostic::kNone);
-    if (!arms || !arms->Holds()) return;
+    if (!arms || !arms->Holds(context_.significance)) return;
 
     Proposal& proposal = proposals_.emplace_back();
     *proposal.action.mutable_memory_schema() = schema;

@@ -35,17 +35,15 @@ class PromptStrategyType final : public InterventionType {
   std::vector<Proposal> Propose(
       const ProposalContext& context,
       const diagnose::ContextTable& table) const override {
-    std::vector<Proposal> proposals;
     for (const absl::string_view field : kPromptFields) {
       if (const auto found = FindBetterChoice(context, table, field)) {
-        proposals.push_back(MakeProposal(*found));
+        return {MakeProposal(*found)};
       }
       if (const auto cause = FindAvoidableCause(context, table, field, field)) {
-        proposals.push_back(MakeProposal(*cause));
+        return {MakeProposal(*cause)};
       }
-      if (!proposals.empty()) break;
     }
-    return proposals;
+    return {};
   }
 
   absl::Status Validate(const v1::Action& action) const override {
@@ -63,6 +61,7 @@ class PromptStrategyType final : public InterventionType {
         cause.others.front());
     proposal.scope = cause.scope;
     proposal.expected_reduction = cause.expected_reduction;
+    proposal.removes_cause = true;
     proposal.summary = absl::StrFormat(
         "Prompt runs where %s with %s: on held-out runs the failure mode is "
         "likelier as they are (odds ratio %.1f, at least %.1f).",

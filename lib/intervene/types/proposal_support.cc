@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -12,8 +13,14 @@
 namespace faultline::intervene {
 namespace {
 constexpr size_t kMinUsual = 20;
-// Runs that show how another choice fares.
+// Runs that show how another choice fares, or what runs usually cost.
 constexpr size_t kMinOtherRuns = 20;
+constexpr double kCapQuantile = 0.995;
+constexpr double kHeadroom = 2;
+// A cause is avoided where it makes the mode at least so much likelier, and
+// where runs that no intervention steered fail less without it.
+constexpr double kMinAvoidedOdds = 2;
+constexpr double kAvoidedLevel = 0.05;
 // Power of the share of the runs in the worth of a scope. At 1 a scope could
 // take in any number of runs that gain nothing; near 0 it would shrink to the
 // few that gain most.
@@ -59,6 +66,43 @@ double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret) {
          std::pow(inside / discovery_runs, kWidth);
 }
 
+bool IsAffordable(const ProposalContext& context,
+                  const diagnose::RunSet& chosen,
+                  const diagnose::RunSet& usual) {
+  using Metric = std::optional<double> (embedding::Run::*)() const;
+  const auto within = [&](Metric metric, double max_increase) {
+    std::vector<double> values;
+    usual.ForEach([&](size_t row) {
+      const auto value = (context.runs[row]->*metric)();
+      if (value) values.push_back(*value);
+    });
+    if (values.size() < kMinOtherRuns) return true;
+    // As a guard would count them (evaluate::StartGuards).
+    const double mean = std::accumulate(values.begin(), values.end(), 0.0) /
+                        static_cast<double>(values.size());
+    const auto quantile =
+        values.begin() + static_cast<int64_t>(kCapQuantile * values.size());
+    std::nth_element(values.begin(), quantile, values.end());
+    const double most =
+        std::max(*quantile, (1 + kHeadroom * max_increase) * mean);
+    double usual_sum = 0;
+    for (const double value : values) usual_sum += std::min(value, most);
+    double chosen_sum = 0;
+    double count = 0;
+    chosen.ForEach([&](size_t row) {
+      const auto value = (context.runs[row]->*metric)();
+      if (!value) return;
+      chosen_sum += std::min(*value, most);
+      ++count;
+    });
+    return count == 0 ||
+           chosen_sum / count <= (1 + max_increase) * usual_sum /
+                                     static_cast<double>(values.size());
+  };
+  return within(&embedding::Run::told_cost, context.max_cost_increase) &&
+         within(&embedding::Run::latency, context.max_latency_increase);
+}
+
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
     absl::string_view field) {
@@ -75,7 +119,19 @@ std::optional<BetterChoice> FindBetterChoice(
   if (worth(scope.runs, scope.runs) <= 0) return std::nullopt;
   std::optional<diagnose::RouteContrast> contrast =
       diagnose::CompareRoutes(table, scope.runs, field, members);
-  if (!contrast || !contrast->arms.Holds()) return std::nullopt;
+  if (!contrast || !contrast->arms.Holds(context.significance)) {
+    return std::nullopt;
+  }
+  const diagnose::RunSet usual = contrast->with_choice & ~table.treated();
+  for (const diagnose::Feature* value : table.Values(field)) {
+    const auto best = std::find(contrast->best.begin(), contrast->best.end(),
+                                value->comparison.text());
+    if (best != contrast->best.end() &&
+        !IsAffordable(context, value->runs & usual, usual)) {
+      contrast->best.erase(best);
+    }
+  }
+  if (contrast->best.empty()) return std::nullopt;
   const double current =
       diagnose::HeldOutFailureRate(table, contrast->with_choice);
   const double reduction =
@@ -93,7 +149,8 @@ std::optional<AvoidableCause> FindAvoidableCause(
   for (const v1::CauseEvidence& cause : cluster.diagnosis().causes()) {
     const v1::Comparison& comparison = cause.feature().comparison();
     if (comparison.op() != v1::Comparison::OPERATOR_EQUAL ||
-        (comparison.field() != field && comparison.field() != alias)) {
+        (comparison.field() != field && comparison.field() != alias) ||
+        cause.against_successes().odds_ratio_lower() < kMinAvoidedOdds) {
       continue;
     }
     if (causes.try_emplace(comparison.text(), &cause).second) {
@@ -115,9 +172,11 @@ std::optional<AvoidableCause> FindAvoidableCause(
           other->runs.CountBoth(table.discovery()) < kMinOtherRuns) {
         continue;
       }
-      const auto arms = diagnose::CompareArms(table, other->runs & untreated,
-                                              runs, other->variable);
-      if (arms && arms->difference > 0) {
+      const diagnose::RunSet other_runs = other->runs & untreated;
+      const auto arms =
+          diagnose::CompareArms(table, other_runs, runs, other->variable);
+      if (arms && arms->p_value <= kAvoidedLevel &&
+          IsAffordable(context, other_runs, runs)) {
         others.emplace_back(-arms->difference, other->comparison.text());
       }
     }

@@ -38,10 +38,17 @@ double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret);
 // A term must raise the worth of a scope by a quarter.
 inline constexpr diagnose::ScopeGain kScopeGain = {0, 0.25};
 
+// Whether runs like the chosen ones cost and take at most so much more than the
+// usual ones, on average, as the project allows; true where that is not known.
+// A guard would roll the others back (METHODS 5.3).
+bool IsAffordable(const ProposalContext& context,
+                  const diagnose::RunSet& chosen,
+                  const diagnose::RunSet& usual);
+
 // Values of a context field that fail less in a scope than the others there.
 struct BetterChoice {
   diagnose::Scope scope;
-  diagnose::RouteContrast contrast;  // held-out side
+  diagnose::RouteContrast contrast;  // held-out side; best: affordable ones
   double expected_reduction = 0;     // share of all runs
 };
 
@@ -60,9 +67,10 @@ struct AvoidableCause {
 };
 
 // Strongest cause that says that a value of `field`, or the same value of
-// `alias`, was chosen, where other values fail less on the held-out side and
-// are no causes themselves. Of the mode's failures, not of all: it finds what
-// FindBetterChoice does not, because the mode is a small share of what fails.
+// `alias`, was chosen, where it doubles the odds of the mode at least and other
+// values fail less on the held-out side and are no causes themselves. Of the
+// mode's failures, not of all: it finds what FindBetterChoice does not, because
+// the mode is a small share of what fails.
 std::optional<AvoidableCause> FindAvoidableCause(
     const ProposalContext& context, const diagnose::ContextTable& table,
     absl::string_view field, absl::string_view alias);

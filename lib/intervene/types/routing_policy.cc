@@ -34,16 +34,15 @@ class RoutingPolicyType final : public InterventionType {
 
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
-    std::vector<Proposal> proposals;
     if (const auto found =
             FindBetterChoice(context, table, diagnose::kRouteField)) {
-      proposals.push_back(MakeProposal(*found));
+      return {MakeProposal(*found)};
     }
     if (const auto cause = FindAvoidableCause(
             context, table, diagnose::kRouteField, diagnose::kModelField)) {
-      proposals.push_back(MakeProposal(*cause));
+      return {MakeProposal(*cause)};
     }
-    return proposals;
+    return {};
   }
 
   absl::Status Validate(const v1::Action& action) const override {
@@ -78,6 +77,7 @@ class RoutingPolicyType final : public InterventionType {
     *proposal.action.mutable_routing_policy() = Only(cause.others);
     proposal.scope = cause.scope;
     proposal.expected_reduction = cause.expected_reduction;
+    proposal.removes_cause = true;
     proposal.summary = absl::StrFormat(
         "Route runs where %s to %s: on held-out runs the failure mode is "
         "likelier as they are (odds ratio %.1f, at least %.1f).",

@@ -152,7 +152,8 @@ TEST(CauseTestTest, NegativeControlsKeepTheirLevel) {
   for (uint64_t seed = 200; seed < 200 + kWorlds; ++seed) {
     const RunWorld world = MakeWorld(seed, /*planted=*/true, 800);
     const ContextTable table(world.window(), {});
-    sum += NegativeControlRate(table, {MakeCauseSubject(world, IsLoop)});
+    sum +=
+        TestNegativeControls(table, {MakeCauseSubject(world, IsLoop)}).rate();
   }
   EXPECT_LE(sum / kWorlds, .1);
 }
@@ -243,15 +244,15 @@ TEST(CauseTestTest, CountsWhatTheSetsHoldInManyStrataWithAnyThreads) {
     EXPECT_EQ(test.feature, shared_out[t].feature);
     EXPECT_EQ(test.adjusted_p, shared_out[t].adjusted_p);
   }
-  EXPECT_EQ(NegativeControlRate(table, subjects),
-            NegativeControlRate(table, subjects, 3));
+  EXPECT_EQ(TestNegativeControls(table, subjects).significant,
+            TestNegativeControls(table, subjects, 3).significant);
 }
 
 TEST(CauseTestTest, NoSubjectMeansNoTest) {
   const RunWorld world = MakeWorld(6, true, 200);
   const ContextTable table(world.window(), {});
   EXPECT_THAT(TestCauses(table, {}), IsEmpty());
-  EXPECT_EQ(NegativeControlRate(table, {}), 0);
+  EXPECT_EQ(TestNegativeControls(table, {}).rate(), 0);
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ class ExperimentTest : public ::testing::Test {
     intervention_.mutable_scope()->mutable_all();
     config_.set_max_trial_events(300);
     config_.set_max_trial_ticks(12);
+    config_.set_max_cost_increase(.1);
+    config_.set_max_latency_increase(.1);
     window_.names = &names_;
     Start();
   }
@@ -44,7 +46,7 @@ class ExperimentTest : public ::testing::Test {
     NewRuns runs;
     runs.watermark = watermark_;
     runs.tick = tick_;
-    StartTrial(window_, diagnose::RunSet(window_.runs.size()), runs,
+    StartTrial(window_, diagnose::RunSet(window_.runs.size()), runs, config_,
                experiment());
     NotePublished(experiment());
   }
@@ -342,6 +344,27 @@ TEST_F(ExperimentTest, CostThatRisesByMoreThanATenthHarms) {
   EXPECT_EQ(effect.verdict(), Effect::VERDICT_HARMS);
   EXPECT_THAT(effect.verdict_reason(), HasSubstr("cost"));
   EXPECT_NEAR(effect.guards(0).change(), .03, .01);
+}
+
+TEST_F(ExperimentTest, ADearRouteIsSeenWhereEveryRunCostTheSameBefore) {
+  std::deque<embedding::Run> before;
+  for (int i = 0; i < 400; ++i) {
+    embedding::Run& run = before.emplace_back();
+    run.outcome = v1::OUTCOME_PASS;
+    run.numeric.fill(std::nanf(""));
+    run.cost = .1;
+    window_.runs.push_back(&run);
+    window_.discovery.push_back(true);
+  }
+  Start();
+  for (int tick = 0; tick < 4; ++tick) {
+    for (int i = 0; i < 100; ++i) {
+      embedding::Run* run = Add(v1::OUTCOME_PASS);
+      run->cost = run->exposures[0].arm == v1::ARM_TREATMENT ? 1 : .1;
+    }
+    Tick();
+  }
+  EXPECT_EQ(intervention_.effect().verdict(), Effect::VERDICT_HARMS);
 }
 
 TEST_F(ExperimentTest, AConfirmedOneThatStopsHelpingDecays) {

@@ -173,6 +173,73 @@ TEST(RoutingPolicyTest, LeavesOutRunsThatATrialHasSteered) {
   EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
 }
 
+// A mode that `weak` makes likely is a small share of what fails.
+v1::CauseEvidence MakeCause(const std::string& field, double odds_lower) {
+  v1::CauseEvidence cause;
+  v1::Comparison& comparison = *cause.mutable_feature()->mutable_comparison();
+  comparison.set_field(field);
+  comparison.set_op(v1::Comparison::OPERATOR_EQUAL);
+  comparison.set_text("weak");
+  cause.mutable_against_successes()->set_odds_ratio(2 * odds_lower);
+  cause.mutable_against_successes()->set_odds_ratio_lower(odds_lower);
+  cause.set_attributable_share(.5);
+  return cause;
+}
+
+RunWorld MakeSmallModeWorld(double dear = 1) {
+  RunWorld world(8);
+  for (int i = 0; i < 4000; ++i) {
+    v1::Trace trace =
+        world.Draw("qa", "q", world.Pick({"weak", "good", "dear"}));
+    const std::string model = trace.system().model();
+    trace.mutable_evaluation()->set_cost(model == "dear" ? dear : 1);
+    world.Add(trace, world.random().Bernoulli(model == "weak" ? .39 : .33));
+  }
+  return world;
+}
+
+TEST(RoutingPolicyTest, AvoidsTheRouteThatADiagnosisNamesWhereItWasChosen) {
+  const RunWorld world = MakeSmallModeWorld();
+  DiagnosedCluster cluster(world, [](const v1::Trace&) { return true; });
+  v1::Diagnosis& diagnosis = *cluster.cluster().mutable_diagnosis();
+  diagnosis.clear_causes();
+  EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
+  *diagnosis.add_causes() = MakeCause("system.model", 1.5);
+  EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
+  *diagnosis.mutable_causes(0) = MakeCause("system.model", 4);
+  cluster.cluster().set_size(240);
+  const std::vector<Proposal> proposals = cluster.Propose(Type());
+  ASSERT_THAT(proposals, SizeIs(1));
+  const Proposal& proposal = proposals.front();
+  EXPECT_TRUE(proposal.removes_cause);
+  EXPECT_EQ(policy::PredicateText(proposal.scope),
+            "decisions.route.chosen = \"weak\"");
+  EXPECT_EQ(proposal.action.routing_policy().candidates_size(), 2);
+  // Half of 240 failures in some 2400 runs.
+  EXPECT_NEAR(proposal.expected_reduction, .05, .005);
+}
+
+TEST(RoutingPolicyTest, RoutesToNoCandidateThatAGuardWouldNotAllow) {
+  const RunWorld world = MakeSmallModeWorld(1.3);
+  DiagnosedCluster cluster(world, [](const v1::Trace&) { return true; });
+  v1::Diagnosis& diagnosis = *cluster.cluster().mutable_diagnosis();
+  diagnosis.clear_causes();
+  *diagnosis.add_causes() = MakeCause("decisions.route.chosen", 4);
+  const auto names = [&] {
+    std::set<std::string> chosen;
+    for (const Proposal& proposal : cluster.Propose(Type())) {
+      for (const auto& candidate :
+           proposal.action.routing_policy().candidates()) {
+        chosen.insert(candidate.name());
+      }
+    }
+    return chosen;
+  };
+  EXPECT_EQ(names(), (std::set<std::string>{"good"}));
+  cluster.context().max_cost_increase = .5;
+  EXPECT_EQ(names(), (std::set<std::string>{"good", "dear"}));
+}
+
 TEST(RoutingPolicyTest, NeedsARouteDecision) {
   RunWorld world(5);
   for (int i = 0; i < 1500; ++i) {
