@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "lib/embedding/feature_channel.h"
 
 namespace faultline::diagnose {
 namespace {
@@ -15,6 +16,15 @@ using embedding::Channel;
 constexpr uint32_t kMinRuns = 3;
 
 bool IsBehavior(Channel channel) { return channel <= Channel::kSignal; }
+
+// Of a token by its name, `channel text`.
+Channel ChannelOf(absl::string_view name) {
+  const absl::string_view channel = name.substr(0, name.find(' '));
+  for (const embedding::FeatureChannel* known : embedding::FeatureChannels()) {
+    if (known->name == channel) return known->channel;
+  }
+  return static_cast<Channel>(embedding::kChannelCount - 1);
+}
 
 }  // namespace
 
@@ -121,14 +131,17 @@ RunSet RunsWithToken(
     const std::function<bool(absl::string_view text)>& matches) {
   absl::flat_hash_set<uint64_t> keys;
   uint64_t ends = 0;  // last bits of the keys: most tokens differ in them
+  Channel last{};     // of the channels with such tokens
   for (const auto& [key, name] : window.names->tokens) {
     if (!matches(name)) continue;
     keys.insert(key);
     ends |= uint64_t{1} << (key % 64);
+    last = std::max(last, ChannelOf(name));
   }
   RunSet runs(window.runs.size());
   for (size_t i = 0; i < window.runs.size(); ++i) {
     for (const embedding::TokenCount& token : window.runs[i]->tokens) {
+      if (token.channel > last) break;
       if ((ends >> (token.key % 64) & 1) == 0 || !keys.contains(token.key)) {
         continue;
       }
