@@ -243,7 +243,11 @@ absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
     }
   }
 
-  const Matrix reference = SelectRows(MapOf(view), discovery_rows_);
+  const cluster::Reference* const ready = view == v1::VIEW_TRAJECTORY
+                                              ? input_.trajectory_reference
+                                              : input_.behavior_reference;
+  Matrix reference;
+  if (ready == nullptr) reference = SelectRows(MapOf(view), discovery_rows_);
   const Matrix held_out = SelectRows(MapOf(view), held_out_rows_);
   // The same vote over the discovery successes delimits the regions.
   const std::vector<int32_t> successes =
@@ -254,8 +258,9 @@ absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
   assignment.stratum = cluster::PrognosticStrata(
       discovery_cell, discovery_failed, held_out_cell, &assignment.strata);
   cluster::EnrichmentInput test;
-  test.dimension = reference.dimension;
+  test.dimension = held_out.dimension;
   test.reference = reference.values;
+  test.ready = ready;
   test.reference_label = std::move(label);
   test.modes = static_cast<int>(subjects_.size());
   test.held_out = held_out.values;
