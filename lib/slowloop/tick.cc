@@ -32,7 +32,6 @@
 namespace faultline::slowloop {
 namespace {
 
-using embedding::Map;
 using embedding::Run;
 using ::google::protobuf::util::TimeUtil;
 
@@ -99,7 +98,6 @@ class Workspace {
   void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
-  void EmbedInto(Map map, Matrix* out) const;
   evaluate::NewRuns RunsToCount() const;
   // Name of the cluster that lives on under a name.
   std::string LivingCluster(const std::string& name) const {
@@ -239,21 +237,19 @@ absl::StatusOr<std::string> Workspace::FreezeCorpus() {
   return summary;
 }
 
-void Workspace::EmbedInto(Map map, Matrix* out) const {
-  out->dimension = output_.embedder->dimension();
-  out->values.resize(runs_.size() * out->dimension);
+absl::StatusOr<std::string> Workspace::EmbedRuns() {
+  for (Matrix* view : {&behavior_, &trajectory_}) {
+    view->dimension = output_.embedder->dimension();
+    view->values.resize(runs_.size() * view->dimension);
+  }
   const size_t blocks = (runs_.size() + kEmbedBlock - 1) / kEmbedBlock;
   base::ParallelFor(blocks, input_.threads, [&](size_t block) {
     const size_t last = std::min(runs_.size(), (block + 1) * kEmbedBlock);
     for (size_t i = block * kEmbedBlock; i < last; ++i) {
-      output_.embedder->Embed(*runs_[i], map, nullptr, out->row(i));
+      output_.embedder->EmbedViews(*runs_[i], trajectory_.row(i),
+                                   behavior_.row(i));
     }
   });
-}
-
-absl::StatusOr<std::string> Workspace::EmbedRuns() {
-  EmbedInto(Map::kBehavior, &behavior_);
-  EmbedInto(Map::kTrajectory, &trajectory_);
   EmbeddedRuns embedded;
   embedded.embedder = output_.embedder.get();
   embedded.runs = runs_;

@@ -82,9 +82,28 @@ static_assert(std::endian::native == std::endian::little,
   }
 }
 
+// How many entries are at most `most`.
+[[gnu::always_inline]] inline size_t CountBody(const int64_t* entries,
+                                               size_t count, int64_t most) {
+  size_t found = 0;
+  for (size_t i = 0; i < count; ++i) found += entries[i] <= most ? 1 : 0;
+  return found;
+}
+
+// The inner loops, for one kind of processor.
+struct Loops {
+  void (*mark)(float norm, const float* norms, size_t count, float limit,
+               float* distances, uint8_t* near);
+  size_t (*count)(const int64_t* entries, size_t count, int64_t most);
+};
+
 void MarkPortably(float norm, const float* norms, size_t count, float limit,
                   float* distances, uint8_t* near) {
   MarkBody(norm, norms, count, limit, distances, near);
+}
+
+size_t CountPortably(const int64_t* entries, size_t count, int64_t most) {
+  return CountBody(entries, count, most);
 }
 
 #ifdef __x86_64__
@@ -96,6 +115,16 @@ void MarkPortably(float norm, const float* norms, size_t count, float limit,
   MarkBody(norm, norms, count, limit, distances, near);
 }
 
+[[gnu::target("avx2")]] size_t CountByAvx2(const int64_t* entries, size_t count,
+                                           int64_t most) {
+  return CountBody(entries, count, most);
+}
+
+[[gnu::target("avx512f,avx512bw,avx512vl,prefer-vector-width=512")]] size_t
+CountByAvx512(const int64_t* entries, size_t count, int64_t most) {
+  return CountBody(entries, count, most);
+}
+
 [[gnu::target("avx512f,avx512bw,avx512vl,prefer-vector-width=512")]] void
 MarkByAvx512(float norm, const float* norms, size_t count, float limit,
              float* distances, uint8_t* near) {
@@ -103,15 +132,20 @@ MarkByAvx512(float norm, const float* norms, size_t count, float limit,
 }
 #endif
 
-decltype(&MarkPortably) ChooseMark() {
+Loops ChooseLoops() {
 #ifdef __x86_64__
   if (__builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl")) {
-    return MarkByAvx512;
+    return {MarkByAvx512, CountByAvx512};
   }
-  if (__builtin_cpu_supports("avx2")) return MarkByAvx2;
+  if (__builtin_cpu_supports("avx2")) return {MarkByAvx2, CountByAvx2};
 #endif
-  return MarkPortably;
+  return {MarkPortably, CountPortably};
+}
+
+const Loops& FittingLoops() {
+  static const Loops loops = ChooseLoops();
+  return loops;
 }
 
 // The nearest of what a block of queries has met. Candidates are gathered and
@@ -121,7 +155,7 @@ class NearestLists {
   NearestLists(size_t keep, size_t queries)
       : keep_(keep),
         capacity_(keep + std::max(keep, kLeastSpare)),
-        entries_(new uint64_t[capacity_ * queries]),
+        entries_(new int64_t[capacity_ * queries]),
         sizes_(queries, 0),
         bounds_(queries, kInfinity) {}
 
@@ -133,7 +167,7 @@ class NearestLists {
   // what follows.
   void Add(size_t query, const float* distances, const uint8_t* near,
            size_t count, const int32_t* ids, int32_t first) {
-    uint64_t* const list = &entries_[query * capacity_];
+    int64_t* const list = &entries_[query * capacity_];
     float bound = bounds_[query];
     size_t size = sizes_[query];
     for (size_t lane = 0; lane < count; lane += kLane) {
@@ -144,14 +178,11 @@ class NearestLists {
         if (distances[i] > bound) continue;
         // Distances are not negative: their bits ascend as they do, and the id
         // below them settles ties.
-        uint32_t bits;
+        int32_t bits;
         std::memcpy(&bits, &distances[i], sizeof(bits));
         const int32_t id = ids ? ids[i] : first + static_cast<int32_t>(i);
-        list[size++] = uint64_t{bits} << 32 | static_cast<uint32_t>(id);
-        if (size < capacity_) continue;
-        std::nth_element(list, list + keep_ - 1, list + size);
-        size = keep_;
-        bound = DistanceOf(list[keep_ - 1]);
+        list[size++] = int64_t{bits} << 32 | id;
+        if (size == capacity_) size = ThinOut(list, size, &bound);
       }
     }
     sizes_[query] = size;
@@ -161,14 +192,14 @@ class NearestLists {
   // Writes the k nearest but `excluded`, nearest first, padded.
   void Write(size_t query, int32_t excluded, int k, int32_t* neighbors,
              float* distances) {
-    uint64_t* const list = &entries_[query * capacity_];
-    uint64_t* const end = list + sizes_[query];
-    uint64_t* const last = std::min(end, list + keep_);
-    if (last < end) std::nth_element(list, last - 1, end);
-    std::sort(list, last);
+    int64_t* const list = &entries_[query * capacity_];
+    float bound = bounds_[query];
+    const size_t size = ThinOut(list, sizes_[query], &bound);
+    std::sort(list, list + size);
+    const int64_t* const last = list + std::min(size, keep_);
     int written = 0;
-    for (const uint64_t* entry = list; entry < last && written < k; ++entry) {
-      const auto id = static_cast<int32_t>(static_cast<uint32_t>(*entry));
+    for (const int64_t* entry = list; entry < last && written < k; ++entry) {
+      const auto id = static_cast<int32_t>(*entry);
       if (id == excluded) continue;
       neighbors[written] = id;
       distances[written++] = DistanceOf(*entry);
@@ -178,8 +209,37 @@ class NearestLists {
   }
 
  private:
-  static float DistanceOf(uint64_t entry) {
-    const auto bits = static_cast<uint32_t>(entry >> 32);
+  // Drops entries that are not among the `keep_` least, if not all of them:
+  // what is left are those up to some entry's distance, the new bound.
+  size_t ThinOut(int64_t* list, size_t size, float* bound) const {
+    const size_t enough = keep_ + keep_ / 4;
+    if (size <= enough) return size;
+    const auto [least, largest] = std::minmax_element(list, list + size);
+    int64_t below = *least - 1;  // too few are up to it
+    int64_t most = *largest;     // enough are up to it
+    size_t left = size;
+    while (left > enough && most - below > 1) {
+      const int64_t middle = below + (most - below) / 2;
+      const size_t count = FittingLoops().count(list, size, middle);
+      if (count < keep_) {
+        below = middle;
+      } else {
+        most = middle;
+        left = count;
+      }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < size; ++i) {
+      const int64_t entry = list[i];
+      list[kept] = entry;
+      kept += entry <= most ? 1 : 0;
+    }
+    *bound = std::min(*bound, DistanceOf(most));
+    return kept;
+  }
+
+  static float DistanceOf(int64_t entry) {
+    const auto bits = static_cast<int32_t>(entry >> 32);
     float distance;
     std::memcpy(&distance, &bits, sizeof(distance));
     return distance;
@@ -189,7 +249,7 @@ class NearestLists {
 
   const size_t keep_;
   const size_t capacity_;
-  const std::unique_ptr<uint64_t[]> entries_;  // queries x capacity
+  const std::unique_ptr<int64_t[]> entries_;  // queries x capacity
   std::vector<size_t> sizes_;
   std::vector<float> bounds_;
 };
@@ -258,12 +318,11 @@ class BlockScanner {
   static constexpr size_t kSegment = 256;
 
   void ScanRow(size_t query, size_t p, size_t n, float* products) {
-    static const auto mark = ChooseMark();
     std::array<uint8_t, kSegment + kLane> near;
     for (size_t j = 0; j < n; j += kSegment) {
       const size_t count = std::min(kSegment, n - j);
-      mark(queries_.norms[query], points_.norms + p + j, count,
-           lists_.bound(query), products + j, near.data());
+      FittingLoops().mark(queries_.norms[query], points_.norms + p + j, count,
+                          lists_.bound(query), products + j, near.data());
       std::fill_n(&near[count], kLane, uint8_t{0});
       lists_.Add(query, products + j, near.data(), count,
                  point_ids_ ? point_ids_ + p + j : nullptr,
