@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "lib/base/error_detail.h"
 #include "lib/base/parallel.h"
 #include "lib/base/random.h"
@@ -284,11 +285,29 @@ OwnRows Gather(const Rows& rows, absl::Span<const int32_t> order, int threads) {
   return gathered;
 }
 
+// Shows a query the `n` points of `points` from p on, by their inner products
+// with it, which turn into distances. `point_ids` gives the points' places in
+// the caller's matrix; null: their own.
+void ShowPoints(float norm, const Rows& points, const int32_t* point_ids,
+                size_t p, size_t n, float* products, size_t query,
+                NearestLists* lists) {
+  // Points between which the bound is looked up again.
+  constexpr size_t kSegment = 256;
+  std::array<uint8_t, kSegment + kLane> near;
+  for (size_t j = 0; j < n; j += kSegment) {
+    const size_t count = std::min(kSegment, n - j);
+    FittingLoops().mark(norm, points.norms + p + j, count, lists->bound(query),
+                        products + j, near.data());
+    std::fill_n(&near[count], kLane, uint8_t{0});
+    lists->Add(query, products + j, near.data(), count,
+               point_ids ? point_ids + p + j : nullptr,
+               static_cast<int32_t>(p + j));
+  }
+}
+
 // Compares one block of queries with blocks of points.
 class BlockScanner {
  public:
-  // `point_ids` gives the points' places in the caller's matrix; null: their
-  // own.
   BlockScanner(const Rows& queries, const Rows& points,
                const int32_t* point_ids, size_t keep)
       : queries_(queries),
@@ -306,7 +325,8 @@ class BlockScanner {
                          static_cast<int>(queries_.dimension),
                          products_.data());
       for (size_t i = 0; i < queries_.count; ++i) {
-        ScanRow(i, p, n, &products_[i * n]);
+        ShowPoints(queries_.norms[i], points_, point_ids_, p, n,
+                   &products_[i * n], i, &lists_);
       }
     }
   }
@@ -314,22 +334,6 @@ class BlockScanner {
   NearestLists& lists() { return lists_; }
 
  private:
-  // Points between which the bound is looked up again.
-  static constexpr size_t kSegment = 256;
-
-  void ScanRow(size_t query, size_t p, size_t n, float* products) {
-    std::array<uint8_t, kSegment + kLane> near;
-    for (size_t j = 0; j < n; j += kSegment) {
-      const size_t count = std::min(kSegment, n - j);
-      FittingLoops().mark(queries_.norms[query], points_.norms + p + j, count,
-                          lists_.bound(query), products + j, near.data());
-      std::fill_n(&near[count], kLane, uint8_t{0});
-      lists_.Add(query, products + j, near.data(), count,
-                 point_ids_ ? point_ids_ + p + j : nullptr,
-                 static_cast<int32_t>(p + j));
-    }
-  }
-
   const Rows queries_;
   const Rows points_;
   const int32_t* const point_ids_;
@@ -392,6 +396,68 @@ KnnGraph SearchExactly(const Queries& queries, const Rows& points,
         absl::MakeConstSpan(all).subspan(block * kQueryBlock, kQueryBlock),
         points, nullptr,
         [&](BlockScanner* scanner) { scanner->Scan(0, points.count); }, &graph);
+  });
+  return graph;
+}
+
+// The points among themselves: what two blocks have in common is multiplied
+// once.
+KnnGraph SearchEachOther(const Rows& points, int k, int threads) {
+  struct Block {
+    size_t begin, count;
+    std::unique_ptr<NearestLists> lists;
+    std::unique_ptr<absl::Mutex> mutex;  // of the lists
+  };
+  std::vector<Block> blocks;
+  for (size_t begin = 0; begin < points.count; begin += kQueryBlock) {
+    const size_t count = std::min(kQueryBlock, points.count - begin);
+    blocks.push_back(
+        {begin, count,
+         std::make_unique<NearestLists>(static_cast<size_t>(k) + 1, count),
+         std::make_unique<absl::Mutex>()});
+  }
+  // What a list keeps does not depend on the order in which it meets the rest.
+  const auto show = [&points](const Block& to, const Block& shown,
+                              std::vector<float>* products) {
+    const absl::MutexLock lock(to.mutex.get());
+    for (size_t i = 0; i < to.count; ++i) {
+      ShowPoints(points.norms[to.begin + i], points, nullptr, shown.begin,
+                 shown.count, &(*products)[i * shown.count], i, to.lists.get());
+    }
+  };
+  std::vector<std::pair<size_t, size_t>> pairs;
+  for (size_t apart = 0; apart < blocks.size(); ++apart) {
+    for (size_t a = 0; a + apart < blocks.size(); ++a) {
+      pairs.emplace_back(a, a + apart);
+    }
+  }
+  base::ParallelFor(pairs.size(), threads, [&](size_t pair) {
+    const Block& a = blocks[pairs[pair].first];
+    const Block& b = blocks[pairs[pair].second];
+    std::vector<float> products(a.count * b.count);
+    MultiplyTransposed(points.row(a.begin), static_cast<int>(a.count),
+                       points.row(b.begin), static_cast<int>(b.count),
+                       static_cast<int>(points.dimension), products.data());
+    if (&a != &b) {
+      std::vector<float> transposed(products.size());
+      for (size_t i = 0; i < a.count; ++i) {
+        for (size_t j = 0; j < b.count; ++j) {
+          transposed[j * a.count + i] = products[i * b.count + j];
+        }
+      }
+      show(b, a, &transposed);
+    }
+    show(a, b, &products);
+  });
+
+  KnnGraph graph = EmptyGraph({.rows = points, .k = k});
+  base::ParallelFor(blocks.size(), threads, [&](size_t b) {
+    for (size_t i = 0; i < blocks[b].count; ++i) {
+      const size_t row = blocks[b].begin + i;
+      blocks[b].lists->Write(i, static_cast<int32_t>(row), k,
+                             &graph.neighbors[row * k],
+                             &graph.distances[row * k]);
+    }
   });
   return graph;
 }
@@ -685,7 +751,7 @@ absl::StatusOr<KnnGraph> BuildKnnGraph(absl::Span<const float> points, int d,
                         .exclude_self = true};
   if (norms.empty()) return EmptyGraph(queries);
   if (norms.size() <= options.exact_limit) {
-    return SearchExactly(queries, queries.rows, options.threads);
+    return SearchEachOther(queries.rows, k, options.threads);
   }
   PointBuckets buckets =
       BuildBuckets(queries.rows, kBucketSize, options.seed, options.threads);
