@@ -12,6 +12,8 @@ namespace {
 // Recall of 15 neighbours among 24,000 runs: .90; a graph's 16 buckets give
 // .95, and the same verdicts.
 constexpr int kProbes = 8;
+// Runs from which 8 buckets are so few of all that they spare much.
+constexpr size_t kExactRuns = 6000;
 
 }  // namespace
 
@@ -22,6 +24,7 @@ absl::StatusOr<Reference> MakeReference(absl::Span<const float> matrix, int d,
   const std::vector<float> vectors = std::move(folding.vectors);
   space::KnnOptions options;
   options.probes = kProbes;
+  options.exact_limit = kExactRuns;
   options.threads = threads;
   FAULTLINE_ASSIGN_OR_RETURN(space::NeighborIndex index,
                              space::NeighborIndex::Create(vectors, d, options));

@@ -28,9 +28,8 @@ struct KnnGraph {
 };
 
 struct KnnOptions {
-  // Points up to which the graph is exact: below it, the buckets visited would
-  // be most of them.
-  size_t exact_limit = 6000;
+  // Points up to which the graph is exact.
+  size_t exact_limit = 12000;
   // Buckets visited beyond it (METHODS 2.3).
   int probes = 16;
   uint64_t seed = 1;
