@@ -6,6 +6,7 @@
 #include <limits>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -39,7 +40,8 @@ absl::Status Check(const ClusteringInput& input) {
   }
   const size_t d = input.dimension;
   const size_t n = input.failures.size() / d;
-  const size_t m = input.pooled.size() / d;
+  const size_t m = input.reference != nullptr ? input.reference->runs()
+                                              : input.pooled.size() / d;
   if (input.failures.size() % d != 0 || input.pooled.size() % d != 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("failures (", input.failures.size(), ") and pooled (",
@@ -84,28 +86,31 @@ struct Census {
 // as are needed, at the point's average.
 absl::StatusOr<std::vector<double>> SurroundingShares(
     const ClusteringInput& input, const ClusterOptions& options) {
-  const int d = input.dimension;
-  const Folding folding = FoldDuplicates(input.pooled, d);
-  std::vector<Census> census(folding.first_row.size());
+  std::optional<Reference> own;
+  if (input.reference == nullptr) {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        own, MakeReference(input.pooled, input.dimension, options.threads));
+  }
+  const Reference& reference = own ? *own : *input.reference;
+  const Folding& folding = reference.folding;
+  std::vector<Census> census(reference.points());
   for (size_t row = 0; row < input.pooled_failed.size(); ++row) {
     Census& here = census[folding.point[row]];
     ++here.runs;
     here.failed += input.pooled_failed[row];
   }
-  std::vector<int32_t> asked;  // located points with a failure
-  std::vector<float> queries;
+  std::vector<bool> sought(reference.points());
+  for (const int32_t row : input.failure_row) sought[folding.point[row]] = true;
+  std::vector<int32_t>
+      asked;  // located points with a failure that is asked for
   for (int32_t point = 0; point < folding.located; ++point) {
-    if (census[point].failed == 0) continue;
-    asked.push_back(point);
-    const auto vector =
-        folding.vectors.begin() + static_cast<int64_t>(point) * d;
-    queries.insert(queries.end(), vector, vector + d);
+    if (sought[point]) asked.push_back(point);
   }
   // One more than needed: a point is its own nearest neighbour here.
   FAULTLINE_ASSIGN_OR_RETURN(
       const space::KnnGraph knn,
-      space::SearchKnn(folding.vectors, queries, d,
-                       options.filter_neighbors + 1, NeighborOptions(options)));
+      reference.index.SearchPoints(asked, options.filter_neighbors + 1,
+                                   options.threads));
 
   const auto share_around = [&](int32_t point, absl::Span<const int32_t> near) {
     int64_t runs = census[point].runs - 1;
@@ -122,13 +127,13 @@ absl::StatusOr<std::vector<double>> SurroundingShares(
     }
     return runs > 0 ? failures / static_cast<double>(runs) : 0;
   };
-  std::vector<double> share(folding.first_row.size());
+  std::vector<double> share(reference.points());
   for (size_t i = 0; i < asked.size(); ++i) {
     share[asked[i]] = share_around(
         asked[i], absl::MakeConstSpan(knn.neighbors).subspan(i * knn.k, knn.k));
   }
   if (static_cast<size_t>(folding.located) < census.size() &&
-      census[folding.located].failed > 0) {
+      sought[folding.located]) {
     share[folding.located] = share_around(folding.located, {});
   }
   std::vector<double> of_failure;
@@ -828,31 +833,39 @@ absl::StatusOr<Clustering> ClusterSample(const ClusteringInput& input,
   std::iota(failures.begin(), failures.end(), 0);
   failures = SampleByStratum(failures, input.failure_stratum,
                              options.max_failures, options.seed);
-  std::vector<int32_t> successes;
-  for (size_t row = 0; row < input.pooled_failed.size(); ++row) {
-    if (!input.pooled_failed[row]) {
-      successes.push_back(static_cast<int32_t>(row));
-    }
-  }
-  successes =
-      SampleByStratum(successes, {}, options.max_successes, options.seed);
-
-  std::vector<int32_t> pooled_rows;
-  pooled_rows.reserve(failures.size() + successes.size());
-  for (const int32_t row : failures) {
-    pooled_rows.push_back(input.failure_row[row]);
-  }
-  pooled_rows.insert(pooled_rows.end(), successes.begin(), successes.end());
   const std::vector<float> vectors = CopyRows(input.failures, d, failures);
-  const std::vector<float> pooled = CopyRows(input.pooled, d, pooled_rows);
+  std::vector<float> pooled;
   ClusteringInput sample;
   sample.dimension = d;
   sample.failures = vectors;
-  sample.pooled = pooled;
-  sample.pooled_failed.assign(pooled_rows.size(), false);
-  sample.failure_row.resize(failures.size());
-  std::iota(sample.failure_row.begin(), sample.failure_row.end(), 0);
-  std::fill_n(sample.pooled_failed.begin(), failures.size(), true);
+  if (input.reference != nullptr) {
+    sample.reference = input.reference;
+    sample.pooled_failed = input.pooled_failed;
+    for (const int32_t row : failures) {
+      sample.failure_row.push_back(input.failure_row[row]);
+    }
+  } else {
+    std::vector<int32_t> successes;
+    for (size_t row = 0; row < input.pooled_failed.size(); ++row) {
+      if (!input.pooled_failed[row]) {
+        successes.push_back(static_cast<int32_t>(row));
+      }
+    }
+    successes =
+        SampleByStratum(successes, {}, options.max_successes, options.seed);
+    std::vector<int32_t> pooled_rows;
+    pooled_rows.reserve(failures.size() + successes.size());
+    for (const int32_t row : failures) {
+      pooled_rows.push_back(input.failure_row[row]);
+    }
+    pooled_rows.insert(pooled_rows.end(), successes.begin(), successes.end());
+    pooled = CopyRows(input.pooled, d, pooled_rows);
+    sample.pooled = pooled;
+    sample.pooled_failed.assign(pooled_rows.size(), false);
+    sample.failure_row.resize(failures.size());
+    std::iota(sample.failure_row.begin(), sample.failure_row.end(), 0);
+    std::fill_n(sample.pooled_failed.begin(), failures.size(), true);
+  }
   FAULTLINE_ASSIGN_OR_RETURN(Clustering result, ClusterAll(sample, options));
   if (failures.size() == n) return result;
 
@@ -912,7 +925,9 @@ absl::StatusOr<Clustering> ClusterFailures(const ClusteringInput& input,
   const size_t failures = input.failure_row.size();
   const size_t successes =
       std::count(input.pooled_failed.begin(), input.pooled_failed.end(), false);
-  return failures > options.max_failures || successes > options.max_successes
+  const bool many_successes =
+      input.reference == nullptr && successes > options.max_successes;
+  return failures > options.max_failures || many_successes
              ? ClusterSample(input, options)
              : ClusterAll(input, options);
 }

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/cluster/reference.h"
 
 namespace faultline::cluster {
 
@@ -16,6 +17,9 @@ struct ClusteringInput {
   absl::Span<const float> failures;  // n x d: the map that is clustered
   absl::Span<const float> pooled;    // m x d: failures and successes in the
                                      // outcome-blind map of the same view
+  // The rows of `pooled`, ready to be searched; null: they are made so. With
+  // it, `pooled` is left empty, and no success is left out for being many.
+  const Reference* reference = nullptr;
   std::vector<bool> pooled_failed;   // m
   std::vector<int32_t> failure_row;  // n: row of each failure in `pooled`
   // n, or empty: slice of each failure. A sample keeps the shares of slices.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -29,10 +30,13 @@ absl::Status Check(const EnrichmentInput& input) {
   const size_t d = input.dimension;
   const size_t m = input.reference_label.size();
   const size_t q = input.held_out_failed.size();
-  if (input.reference.size() != m * d) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("reference has ", input.reference.size(), " numbers for ",
-                     m, " labels of dimension ", d));
+  const size_t numbers = input.ready != nullptr
+                             ? input.ready->runs() * input.ready->dimension
+                             : input.reference.size();
+  if (numbers != m * d) {
+    return absl::InvalidArgumentError(absl::StrCat("reference has ", numbers,
+                                                   " numbers for ", m,
+                                                   " labels of dimension ", d));
   }
   if (input.held_out.size() != q * d || input.stratum.size() != q) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -99,24 +103,21 @@ v1::Enrichment Test(absl::Span<const stats::HypergeometricStratum> strata) {
 absl::StatusOr<EnrichmentResult> TestEnrichment(const EnrichmentInput& input,
                                                 int threads) {
   FAULTLINE_RETURN_IF_ERROR(Check(input));
-  EnrichmentResult result;
-  // One search: preparing the reference costs as much as asking.
-  const size_t q = input.held_out_failed.size();
-  absl::Span<const float> queries = input.held_out;
-  std::vector<float> both;
-  if (!input.others.empty()) {
-    both.reserve(queries.size() + input.others.size());
-    both.assign(queries.begin(), queries.end());
-    both.insert(both.end(), input.others.begin(), input.others.end());
-    queries = both;
+  std::optional<Reference> own;
+  if (input.ready == nullptr) {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        own, MakeReference(input.reference, input.dimension, threads));
   }
-  FAULTLINE_ASSIGN_OR_RETURN(
-      const Votes votes,
-      VoteByNeighbors(input.reference, input.reference_label, input.modes,
-                      queries, input.dimension, threads));
-  const auto others = votes.mode.begin() + static_cast<int64_t>(q);
-  result.assigned.assign(votes.mode.begin(), others);
-  result.others_assigned.assign(others, votes.mode.end());
+  const Reference& reference = own ? *own : *input.ready;
+  const auto vote = [&](absl::Span<const float> queries) {
+    return VoteByNeighbors(reference, input.reference_label, input.modes,
+                           queries, threads);
+  };
+  EnrichmentResult result;
+  FAULTLINE_ASSIGN_OR_RETURN(Votes held_out, vote(input.held_out));
+  FAULTLINE_ASSIGN_OR_RETURN(Votes others, vote(input.others));
+  result.assigned = std::move(held_out.mode);
+  result.others_assigned = std::move(others.mode);
 
   result.enrichment = TestAssigned(result.assigned, input.held_out_failed,
                                    input.stratum, input.strata, input.modes);

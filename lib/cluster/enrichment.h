@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "faultline/v1/cluster.pb.h"
+#include "lib/cluster/reference.h"
 
 // The gate: do runs that were kept out of discovery fail more in the region of
 // a mode than their strata explain (METHODS 3.2)? Pure functions.
@@ -25,6 +26,9 @@ struct EnrichmentInput {
   // (m x d) and, for each, the index of its mode, kOtherFailure or kSuccess.
   absl::Span<const float> reference;
   std::vector<int32_t> reference_label;
+  // The vectors of the discovery side, ready to be searched; null: the test
+  // makes them so. With it, `reference` is left empty.
+  const Reference* ready = nullptr;
   // Held-out side: vectors (q x d), outcome, and stratum in [0, strata).
   absl::Span<const float> held_out;
   std::vector<bool> held_out_failed;

@@ -76,23 +76,21 @@ Winner Vote(absl::Span<const int32_t> points, const std::vector<Voters>& voters,
 
 }  // namespace
 
-absl::StatusOr<Votes> VoteByNeighbors(absl::Span<const float> reference,
+absl::StatusOr<Votes> VoteByNeighbors(const Reference& reference,
                                       absl::Span<const int32_t> label,
                                       int modes,
-                                      absl::Span<const float> queries, int d,
+                                      absl::Span<const float> queries,
                                       int threads) {
-  const Folding voting = FoldDuplicates(reference, d);
+  const Folding& voting = reference.folding;
   const std::vector<Voters> voters = CountVoters(voting, label);
-  const Folding asking = FoldDuplicates(queries, d);
+  const Folding asking = FoldDuplicates(queries, reference.dimension);
 
   std::vector<double> votes(modes);
   std::vector<Winner> winners(asking.first_row.size());
   if (asking.located > 0 && voting.located > 0) {
-    space::KnnOptions options;
-    options.threads = threads;
     FAULTLINE_ASSIGN_OR_RETURN(
         const space::KnnGraph knn,
-        space::SearchKnn(voting.vectors, asking.vectors, d, kVoters, options));
+        reference.index.Search(asking.vectors, kVoters, threads));
     for (int32_t point = 0; point < asking.located; ++point) {
       winners[point] =
           Vote(absl::MakeConstSpan(knn.neighbors)
@@ -113,6 +111,16 @@ absl::StatusOr<Votes> VoteByNeighbors(absl::Span<const float> reference,
     result.share.push_back(winners[point].share);
   }
   return result;
+}
+
+absl::StatusOr<Votes> VoteByNeighbors(absl::Span<const float> reference,
+                                      absl::Span<const int32_t> label,
+                                      int modes,
+                                      absl::Span<const float> queries, int d,
+                                      int threads) {
+  FAULTLINE_ASSIGN_OR_RETURN(const Reference ready,
+                             MakeReference(reference, d, threads));
+  return VoteByNeighbors(ready, label, modes, queries, threads);
 }
 
 }  // namespace faultline::cluster

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "lib/cluster/reference.h"
 
 namespace faultline::cluster {
 
@@ -26,12 +27,18 @@ struct Votes {
 // in [0, modes); a negative one is no mode. Several reference runs at one
 // distance count by their average, so that the order of the runs does not
 // matter; runs without any token are near to each other only. Requires
-// lengths that agree. Returns the errors of space::SearchKnn. Pure; the result
-// does not depend on `threads`.
+// lengths that agree. Returns the errors of space::NeighborIndex. Pure; the
+// result does not depend on `threads`.
 absl::StatusOr<Votes> VoteByNeighbors(absl::Span<const float> reference,
                                       absl::Span<const int32_t> label,
                                       int modes,
                                       absl::Span<const float> queries, int d,
+                                      int threads);
+// The same, of a reference that is ready; `label` is by run of it.
+absl::StatusOr<Votes> VoteByNeighbors(const Reference& reference,
+                                      absl::Span<const int32_t> label,
+                                      int modes,
+                                      absl::Span<const float> queries,
                                       int threads);
 
 }  // namespace faultline::cluster

@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "lib/embedding/feature_channel.h"
 
 namespace faultline::diagnose {
 namespace {
@@ -16,32 +17,55 @@ constexpr uint32_t kMinRuns = 3;
 
 bool IsBehavior(Channel channel) { return channel <= Channel::kSignal; }
 
+// Of a token by its name, `channel text`.
+Channel ChannelOf(absl::string_view name) {
+  const absl::string_view channel = name.substr(0, name.find(' '));
+  for (const embedding::FeatureChannel* known : embedding::FeatureChannels()) {
+    if (known->name == channel) return known->channel;
+  }
+  return static_cast<Channel>(embedding::kChannelCount - 1);
+}
+
 }  // namespace
 
 BehaviorContrast::BehaviorContrast(const Window& window,
                                    const ContextTable& table)
     : window_(window), extent_(window.runs.size()) {
-  absl::flat_hash_map<uint64_t, uint32_t> support;
+  struct Token {
+    uint64_t key;
+    uint32_t runs = 0;
+    uint32_t column = 0;
+  };
+  std::vector<Token> known;  // by number, so that each is looked up once
+  absl::flat_hash_map<uint64_t, uint32_t> number_of;
+  std::vector<uint32_t> numbers;  // of the discovery runs, back to back
   for (size_t i = 0; i < window.runs.size(); ++i) {
     if (!window.discovery[i]) continue;
     for (const embedding::TokenCount& token : window.runs[i]->tokens) {
-      if (IsBehavior(token.channel)) ++support[token.key];
+      if (!IsBehavior(token.channel)) break;  // channels ascend
+      const auto [entry, added] =
+          number_of.try_emplace(token.key, static_cast<uint32_t>(known.size()));
+      if (added) known.push_back({token.key});
+      ++known[entry->second].runs;
+      numbers.push_back(entry->second);
     }
   }
-  absl::flat_hash_map<uint64_t, uint32_t> column;
+  constexpr uint32_t kNone = ~uint32_t{0};
+  for (Token& token : known) {
+    const auto name = window.names->tokens.find(token.key);
+    token.column = kNone;
+    if (token.runs < kMinRuns || name == window.names->tokens.end()) continue;
+    token.column = static_cast<uint32_t>(columns_.size());
+    columns_.push_back(&name->second);
+  }
+  auto number = numbers.begin();
   for (size_t i = 0; i < window.runs.size(); ++i) {
     extent_[i].first = static_cast<uint32_t>(tokens_.size());
     if (window.discovery[i]) {
       for (const embedding::TokenCount& token : window.runs[i]->tokens) {
-        if (!IsBehavior(token.channel) || support[token.key] < kMinRuns) {
-          continue;
-        }
-        const auto name = window.names->tokens.find(token.key);
-        if (name == window.names->tokens.end()) continue;
-        const auto [entry, added] = column.try_emplace(
-            token.key, static_cast<uint32_t>(columns_.size()));
-        if (added) columns_.push_back(&name->second);
-        tokens_.push_back(entry->second);
+        if (!IsBehavior(token.channel)) break;
+        const uint32_t column = known[*number++].column;
+        if (column != kNone) tokens_.push_back(column);
       }
     }
     extent_[i].second = static_cast<uint32_t>(tokens_.size());
@@ -121,15 +145,22 @@ RunSet RunsWithToken(
     const std::function<bool(absl::string_view text)>& matches) {
   absl::flat_hash_set<uint64_t> keys;
   uint64_t ends = 0;  // last bits of the keys: most tokens differ in them
+  Channel last{};     // of the channels with such tokens
   for (const auto& [key, name] : window.names->tokens) {
     if (!matches(name)) continue;
     keys.insert(key);
     ends |= uint64_t{1} << (key % 64);
+    last = std::max(last, ChannelOf(name));
   }
-  RunSet runs(window.runs.size());
+  const size_t n = window.runs.size();
+  RunSet runs(n);
   if (keys.empty()) return runs;
-  for (size_t i = 0; i < window.runs.size(); ++i) {
+  for (size_t i = 0; i < n; ++i) {
+    // Runs lie all over the memory: most of the time would go by waiting.
+    __builtin_prefetch(&window.runs[std::min(n - 1, i + 16)]->tokens);
+    __builtin_prefetch(window.runs[std::min(n - 1, i + 8)]->tokens.data());
     for (const embedding::TokenCount& token : window.runs[i]->tokens) {
+      if (token.channel > last) break;  // channels ascend
       if ((ends >> (token.key % 64) & 1) == 0 || !keys.contains(token.key)) {
         continue;
       }

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "lib/base/hash.h"
+#include "lib/base/parallel.h"
 #include "lib/cluster/enrichment.h"
 
 namespace faultline::diagnose {
@@ -66,7 +66,7 @@ int Simplicity(absl::string_view field) {
 
 // A feature that is in the running, with its counts on the discovery side.
 struct Candidate {
-  uint64_t key;
+  uint32_t key;  // number of it in Keys
   const ContextFeature* name;
   double support = 0;
   double failed = 0;
@@ -109,6 +109,40 @@ double StandardizedLogOdds(double with_1, double n_1, double with_2,
          std::sqrt(variance);
 }
 
+// The context features of all runs by number, so that each is looked up once.
+struct ContextTable::Keys {
+  explicit Keys(const Window& window) {
+    absl::flat_hash_map<uint64_t, uint32_t> number_of;
+    begin.reserve(window.runs.size() + 1);
+    for (const Run* run : window.runs) {
+      begin.push_back(of_runs.size());
+      for (const uint64_t key : run->context) {
+        const auto [entry, added] =
+            number_of.try_emplace(key, static_cast<uint32_t>(hashes.size()));
+        if (added) {
+          const auto name = window.names->context.find(key);
+          hashes.push_back(base::Mix64(key));
+          names.push_back(name == window.names->context.end() ? nullptr
+                                                              : &name->second);
+        }
+        of_runs.push_back(entry->second);
+      }
+    }
+    begin.push_back(of_runs.size());
+  }
+
+  size_t runs() const { return begin.size() - 1; }
+  absl::Span<const uint32_t> of(size_t run) const {
+    return absl::MakeConstSpan(of_runs).subspan(begin[run],
+                                                begin[run + 1] - begin[run]);
+  }
+
+  std::vector<uint64_t> hashes;              // by number: Mix64 of the key
+  std::vector<const ContextFeature*> names;  // by number; null: not known
+  std::vector<size_t> begin;                 // by run, and the end
+  std::vector<uint32_t> of_runs;             // numbers, back to back
+};
+
 ContextTable::ContextTable(const Window& window,
                            absl::Span<const RunSet> targets,
                            const ContextTableOptions& options)
@@ -129,10 +163,20 @@ ContextTable::ContextTable(const Window& window,
     }
   }
   held_out_ = ~discovery_;
-  AddCategories(window, targets, options);
-  AddNumbers(window, options);
-  BuildStrata(window);
-  BuildCells(window);
+  const Keys keys(window);
+  std::vector<Feature> categories;
+  std::vector<Feature> numbers;
+  base::ParallelFor(2, options.threads, [&](size_t part) {
+    if (part == 0) {
+      categories = ListCategories(keys, targets, options);
+    } else {
+      numbers = ListNumbers(window, options);
+      BuildStrata(keys);
+      BuildCells(keys);
+    }
+  });
+  features_ = std::move(categories);
+  std::move(numbers.begin(), numbers.end(), std::back_inserter(features_));
 }
 
 std::vector<const Feature*> ContextTable::Values(
@@ -147,28 +191,28 @@ std::vector<const Feature*> ContextTable::Values(
   return values;
 }
 
-void ContextTable::AddCategories(const Window& window,
-                                 absl::Span<const RunSet> targets,
-                                 const ContextTableOptions& options) {
-  absl::flat_hash_map<uint64_t, uint32_t> support;
-  for (size_t i = 0; i < window.runs.size(); ++i) {
-    if (!discovery_.Has(i)) continue;
-    for (const uint64_t key : window.runs[i]->context) ++support[key];
-  }
+std::vector<Feature> ContextTable::ListCategories(
+    const Keys& keys, absl::Span<const RunSet> targets,
+    const ContextTableOptions& options) const {
+  std::vector<uint32_t> support(keys.names.size());
+  discovery_.ForEach([&](size_t i) {
+    for (const uint32_t key : keys.of(i)) ++support[key];
+  });
   const auto runs = static_cast<double>(discovery_.Count());
   std::vector<Candidate> candidates;
-  for (const auto& [key, count] : support) {
-    const auto name = window.names->context.find(key);
-    if (name == window.names->context.end()) continue;
+  for (uint32_t key = 0; key < support.size(); ++key) {
+    const ContextFeature* const name = keys.names[key];
+    if (name == nullptr || support[key] == 0) continue;
     const double least =
-        name->second.word ? options.min_word_support : options.min_support;
-    if (count < least * runs || count > (1 - least) * runs ||
-        name->second.value.size() > kMaxOperandBytes) {
+        name->word ? options.min_word_support : options.min_support;
+    if (support[key] < least * runs || support[key] > (1 - least) * runs ||
+        name->value.size() > kMaxOperandBytes) {
       continue;
     }
     Candidate& candidate = candidates.emplace_back();
     candidate.key = key;
-    candidate.name = &name->second;
+    candidate.name = name;
+    candidate.support = support[key];
     candidate.in_target.resize(targets.size());
   }
   std::sort(candidates.begin(), candidates.end(),
@@ -176,20 +220,19 @@ void ContextTable::AddCategories(const Window& window,
               return Order(a) < Order(b);
             });
 
-  absl::flat_hash_map<uint64_t, Candidate*> by_key;
+  std::vector<Candidate*> by_key(keys.names.size());
   for (Candidate& candidate : candidates) by_key[candidate.key] = &candidate;
-  for (size_t i = 0; i < window.runs.size(); ++i) {
-    if (!discovery_.Has(i)) continue;
-    for (const uint64_t key : window.runs[i]->context) {
-      const auto entry = by_key.find(key);
-      if (entry == by_key.end()) continue;
-      Candidate& candidate = *entry->second;
-      candidate.support += 1;
-      candidate.failed += failed_.Has(i) ? 1 : 0;
-      for (size_t t = 0; t < targets.size(); ++t) {
-        candidate.in_target[t] += targets[t].Has(i) ? 1 : 0;
-      }
+  (failed_ & discovery_).ForEach([&](size_t i) {
+    for (const uint32_t key : keys.of(i)) {
+      if (by_key[key] != nullptr) by_key[key]->failed += 1;
     }
+  });
+  for (size_t t = 0; t < targets.size(); ++t) {
+    (targets[t] & discovery_).ForEach([&](size_t i) {
+      for (const uint32_t key : keys.of(i)) {
+        if (by_key[key] != nullptr) by_key[key]->in_target[t] += 1;
+      }
+    });
   }
   const auto failures = static_cast<double>(failed_.CountBoth(discovery_));
   std::vector<double> target_sizes;
@@ -223,26 +266,29 @@ void ContextTable::AddCategories(const Window& window,
               return Order(a) < Order(b);
             });
 
-  absl::flat_hash_map<uint64_t, size_t> column;
+  constexpr uint32_t kNone = ~uint32_t{0};
+  std::vector<uint32_t> column(keys.names.size(), kNone);
+  std::vector<Feature> features;
+  features.reserve(categories.size());
   for (const Candidate& candidate : categories) {
-    column[candidate.key] = features_.size();
-    Feature& feature = features_.emplace_back(
-        MakeFeature(candidate.name->field, window.runs.size()));
+    column[candidate.key] = static_cast<uint32_t>(features.size());
+    Feature& feature =
+        features.emplace_back(MakeFeature(candidate.name->field, keys.runs()));
     feature.comparison.set_op(candidate.name->word
                                   ? v1::Comparison::OPERATOR_HAS_WORD
                                   : v1::Comparison::OPERATOR_EQUAL);
     feature.comparison.set_text(candidate.name->value);
   }
-  for (size_t i = 0; i < window.runs.size(); ++i) {
-    for (const uint64_t key : window.runs[i]->context) {
-      const auto entry = column.find(key);
-      if (entry != column.end()) features_[entry->second].runs.Add(i);
+  for (size_t i = 0; i < keys.runs(); ++i) {
+    for (const uint32_t key : keys.of(i)) {
+      if (column[key] != kNone) features[column[key]].runs.Add(i);
     }
   }
+  return features;
 }
 
-void ContextTable::AddNumbers(const Window& window,
-                              const ContextTableOptions& options) {
+std::vector<Feature> ContextTable::ListNumbers(
+    const Window& window, const ContextTableOptions& options) const {
   struct Field {
     const std::string* path;
     std::vector<float> values;  // discovery side
@@ -264,6 +310,7 @@ void ContextTable::AddNumbers(const Window& window,
   });
   if (fields.size() > options.max_numbers) fields.resize(options.max_numbers);
 
+  std::vector<Feature> features;
   // Columns of each field, by ascending threshold.
   absl::flat_hash_map<uint64_t, std::vector<size_t>> columns;
   for (auto& [key, field] : fields) {
@@ -279,9 +326,9 @@ void ContextTable::AddNumbers(const Window& window,
       const float smaller =
           *std::prev(std::lower_bound(values.begin(), values.end(), value));
       const double threshold = (static_cast<double>(smaller) + value) / 2;
-      columns[key].push_back(features_.size());
+      columns[key].push_back(features.size());
       Feature& feature =
-          features_.emplace_back(MakeFeature(*field.path, window.runs.size()));
+          features.emplace_back(MakeFeature(*field.path, window.runs.size()));
       feature.comparison.set_op(v1::Comparison::OPERATOR_AT_LEAST);
       feature.comparison.set_number(threshold);
     }
@@ -291,30 +338,30 @@ void ContextTable::AddNumbers(const Window& window,
       const auto entry = columns.find(key);
       if (entry == columns.end()) continue;
       for (const size_t column : entry->second) {
-        if (value >= features_[column].comparison.number()) {
-          features_[column].runs.Add(i);
+        if (value >= features[column].comparison.number()) {
+          features[column].runs.Add(i);
         }
       }
     }
   }
+  return features;
 }
 
-void ContextTable::BuildStrata(const Window& window) {
+void ContextTable::BuildStrata(const Keys& keys) {
   // Hash of the value of each prognostic variable, by run.
   std::array<std::vector<uint64_t>, kPrognosticCount - 1> value;
-  for (auto& column : value) column.resize(window.runs.size());
-  absl::flat_hash_map<uint64_t, Prognostic> variable_of;  // by key
-  for (const auto& [key, name] : window.names->context) {
-    const Prognostic variable = VariableOf(name.field);
-    if (!name.word && variable != Prognostic::kNone) {
-      variable_of[key] = variable;
-    }
+  for (auto& column : value) column.resize(keys.runs());
+  std::vector<Prognostic> variable_of;  // by number
+  variable_of.reserve(keys.names.size());
+  for (const ContextFeature* name : keys.names) {
+    variable_of.push_back(name == nullptr || name->word
+                              ? Prognostic::kNone
+                              : VariableOf(name->field));
   }
-  for (size_t i = 0; i < window.runs.size(); ++i) {
-    for (const uint64_t key : window.runs[i]->context) {
-      const auto variable = variable_of.find(key);
-      if (variable == variable_of.end()) continue;
-      value[static_cast<int>(variable->second)][i] ^= base::Mix64(key);
+  for (size_t i = 0; i < keys.runs(); ++i) {
+    for (const uint32_t key : keys.of(i)) {
+      if (variable_of[key] == Prognostic::kNone) continue;
+      value[static_cast<int>(variable_of[key])][i] ^= keys.hashes[key];
     }
   }
   for (int left_out = 0; left_out < kPrognosticCount; ++left_out) {
@@ -322,7 +369,7 @@ void ContextTable::BuildStrata(const Window& window) {
     std::vector<bool> discovery_failed;
     std::vector<uint64_t> held_out_cell;
     std::vector<size_t> held_out_run;
-    for (size_t i = 0; i < window.runs.size(); ++i) {
+    for (size_t i = 0; i < keys.runs(); ++i) {
       uint64_t cell = 0;
       for (int variable = 0; variable < kPrognosticCount - 1; ++variable) {
         if (variable == left_out) continue;
@@ -339,9 +386,8 @@ void ContextTable::BuildStrata(const Window& window) {
     int strata = 0;
     const std::vector<int32_t> stratum = cluster::PrognosticStrata(
         discovery_cell, discovery_failed, held_out_cell, &strata);
-    strata_[left_out].assign(strata, RunSet(window.runs.size()));
-    stratum_of_[left_out].assign(window.runs.size(),
-                                 static_cast<uint32_t>(strata));
+    strata_[left_out].assign(strata, RunSet(keys.runs()));
+    stratum_of_[left_out].assign(keys.runs(), static_cast<uint32_t>(strata));
     for (size_t i = 0; i < held_out_run.size(); ++i) {
       strata_[left_out][stratum[i]].Add(held_out_run[i]);
       stratum_of_[left_out][held_out_run[i]] =
@@ -350,16 +396,17 @@ void ContextTable::BuildStrata(const Window& window) {
   }
 }
 
-void ContextTable::BuildCells(const Window& window) {
-  absl::flat_hash_set<uint64_t> parts;  // keys
-  for (const auto& [key, name] : window.names->context) {
-    if (!name.word && PartsCells(name.field)) parts.insert(key);
+void ContextTable::BuildCells(const Keys& keys) {
+  std::vector<bool> parts;  // by number
+  parts.reserve(keys.names.size());
+  for (const ContextFeature* name : keys.names) {
+    parts.push_back(name != nullptr && !name->word && PartsCells(name->field));
   }
-  std::vector<uint64_t> cell(window.runs.size());
+  std::vector<uint64_t> cell(keys.runs());
   absl::flat_hash_map<uint64_t, size_t> sizes;
   for (size_t i = 0; i < cell.size(); ++i) {
-    for (const uint64_t key : window.runs[i]->context) {
-      if (parts.contains(key)) cell[i] ^= base::Mix64(key);
+    for (const uint32_t key : keys.of(i)) {
+      if (parts[key]) cell[i] ^= keys.hashes[key];
     }
     ++sizes[cell[i]];
   }

@@ -49,6 +49,8 @@ struct ContextTableOptions {
   size_t max_categories = 200;  // most frequent
   size_t max_words = 200;       // most differing
   size_t max_numbers = 40;      // fields, four thresholds each
+  // Threads; the table does not depend on it.
+  int threads = 2;
 };
 
 // Every context feature of a window, binarised: categories one-hot, words of
@@ -98,11 +100,15 @@ class ContextTable {
   const std::vector<RunSet>& controls() const { return controls_; }
 
  private:
-  void AddCategories(const Window& window, absl::Span<const RunSet> targets,
-                     const ContextTableOptions& options);
-  void AddNumbers(const Window& window, const ContextTableOptions& options);
-  void BuildStrata(const Window& window);
-  void BuildCells(const Window& window);
+  struct Keys;
+
+  std::vector<Feature> ListCategories(const Keys& keys,
+                                      absl::Span<const RunSet> targets,
+                                      const ContextTableOptions& options) const;
+  std::vector<Feature> ListNumbers(const Window& window,
+                                   const ContextTableOptions& options) const;
+  void BuildStrata(const Keys& keys);
+  void BuildCells(const Keys& keys);
 
   std::vector<Feature> features_;
   RunSet failed_;

@@ -195,7 +195,9 @@ std::vector<v1::Diagnosis> Diagnose(const DiagnosisInput& input,
   for (const Subject& subject : subjects) {
     targets.push_back(MakeSet(subject.members, runs));
   }
-  const ContextTable table(window, targets);
+  ContextTableOptions options;
+  options.threads = input.threads;
+  const ContextTable table(window, targets, options);
   const BehaviorContrast behavior(window, table);
   const RunSet successes = table.discovery() & ~table.failed();
 

@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/base/parallel.h"
 #include "lib/embedding/embedder.h"
 
 namespace faultline::embedding {
@@ -176,9 +177,17 @@ double CorpusDrift(const v1::CorpusSnapshot& a, const v1::CorpusSnapshot& b) {
 }
 
 ContrastWeights ComputeContrast(absl::Span<const Run* const> failures,
-                                absl::Span<const Run* const> successes) {
-  const Frequencies failed = CountPresence(failures);
-  const Frequencies passed = CountPresence(successes);
+                                absl::Span<const Run* const> successes,
+                                int threads) {
+  Frequencies failed;
+  Frequencies passed;
+  base::ParallelFor(2, threads, [&](size_t outcome) {
+    if (outcome == 0) {
+      failed = CountPresence(failures);
+    } else {
+      passed = CountPresence(successes);
+    }
+  });
   const double runs = static_cast<double>(failures.size() + successes.size());
   ContrastWeights weights;
   const auto add = [&](uint64_t key, double in_failed, double in_passed) {

@@ -28,8 +28,10 @@ using ContrastWeights = absl::flat_hash_map<uint64_t, float>;
 
 // Log-odds with an informative prior of strength 20 at the pooled rate, of
 // presence in failed against successful runs; g = sqrt(min(|lo|, 3) + 0.1).
+// Does not depend on `threads`.
 ContrastWeights ComputeContrast(absl::Span<const Run* const> failures,
-                                absl::Span<const Run* const> successes);
+                                absl::Span<const Run* const> successes,
+                                int threads = 1);
 
 // Columns [begin, begin + size) of a vector.
 struct ColumnRange {

@@ -44,8 +44,8 @@ ClusterSpace::ClusterSpace(const EmbeddedRuns& runs) : runs_(runs) {
     for (const int32_t row : rows) selected.push_back(runs_.runs[row]);
     return selected;
   };
-  contrast_ = embedding::ComputeContrast(select(runs_.failures),
-                                         select(runs_.successes));
+  contrast_ = embedding::ComputeContrast(
+      select(runs_.failures), select(runs_.successes), runs_.threads);
   const std::vector<int32_t> reference = Thin(runs_.successes);
   base::ParallelFor(2, runs_.threads, [&](size_t view) {
     if (view == 0) {

@@ -17,6 +17,7 @@
 #include "lib/base/status_macros.h"
 #include "lib/cluster/clusterer.h"
 #include "lib/cluster/mode.h"
+#include "lib/cluster/reference.h"
 #include "lib/diagnose/diagnoser.h"
 #include "lib/evaluate/experiment.h"
 #include "lib/intervene/planner.h"
@@ -31,7 +32,6 @@
 namespace faultline::slowloop {
 namespace {
 
-using embedding::Map;
 using embedding::Run;
 using ::google::protobuf::util::TimeUtil;
 
@@ -90,16 +90,16 @@ class Workspace {
   absl::StatusOr<std::vector<v1::Trace>> ReadSample(
       const std::vector<int32_t>& rows) const;
 
-  absl::StatusOr<cluster::Clustering> ClusterView(const Matrix& failures,
-                                                  const Matrix& all,
-                                                  int threads) const;
+  // Leaves the discovery side's runs in `reference`, for the gate.
+  absl::StatusOr<cluster::Clustering> ClusterView(
+      const Matrix& failures, const Matrix& all, int threads,
+      std::optional<cluster::Reference>* reference) const;
   void ReportClustering(v1::View view, const cluster::Clustering& clustering);
   void ReportSlices(const ViewFinding& view);
   void AddCandidate(TrackedMode tracked);
   void DescribeCluster(const cluster::Mode& mode, v1::Cluster* value) const;
   void StoreMembers(const Candidate& candidate,
                     v1::ClusterMembers* stored) const;
-  void EmbedInto(Map map, Matrix* out) const;
   evaluate::NewRuns RunsToCount() const;
   // Name of the cluster that lives on under a name.
   std::string LivingCluster(const std::string& name) const {
@@ -128,6 +128,9 @@ class Workspace {
   // failure_rows_ x d, in `space_`.
   Matrix behavior_failures_;
   Matrix trajectory_failures_;
+  // Discovery side; until the gate has asked them.
+  std::optional<cluster::Reference> behavior_reference_;
+  std::optional<cluster::Reference> trajectory_reference_;
   std::vector<cluster::Mode> modes_;  // as found, until they are tracked
   Identities identities_;
   std::vector<Candidate> candidates_;        // largest first
@@ -236,21 +239,19 @@ absl::StatusOr<std::string> Workspace::FreezeCorpus() {
   return summary;
 }
 
-void Workspace::EmbedInto(Map map, Matrix* out) const {
-  out->dimension = output_.embedder->dimension();
-  out->values.resize(runs_.size() * out->dimension);
+absl::StatusOr<std::string> Workspace::EmbedRuns() {
+  for (Matrix* view : {&behavior_, &trajectory_}) {
+    view->dimension = output_.embedder->dimension();
+    view->values.resize(runs_.size() * view->dimension);
+  }
   const size_t blocks = (runs_.size() + kEmbedBlock - 1) / kEmbedBlock;
   base::ParallelFor(blocks, input_.threads, [&](size_t block) {
     const size_t last = std::min(runs_.size(), (block + 1) * kEmbedBlock);
     for (size_t i = block * kEmbedBlock; i < last; ++i) {
-      output_.embedder->Embed(*runs_[i], map, nullptr, out->row(i));
+      output_.embedder->EmbedViews(*runs_[i], trajectory_.row(i),
+                                   behavior_.row(i));
     }
   });
-}
-
-absl::StatusOr<std::string> Workspace::EmbedRuns() {
-  EmbedInto(Map::kBehavior, &behavior_);
-  EmbedInto(Map::kTrajectory, &trajectory_);
   EmbeddedRuns embedded;
   embedded.embedder = output_.embedder.get();
   embedded.runs = runs_;
@@ -266,12 +267,15 @@ absl::StatusOr<std::string> Workspace::EmbedRuns() {
 }
 
 absl::StatusOr<cluster::Clustering> Workspace::ClusterView(
-    const Matrix& failures, const Matrix& all, int threads) const {
-  const Matrix pooled = SelectRows(all, discovery_rows_);
+    const Matrix& failures, const Matrix& all, int threads,
+    std::optional<cluster::Reference>* reference) const {
+  FAULTLINE_ASSIGN_OR_RETURN(*reference,
+                             cluster::MakeReference(all.values, all.dimension,
+                                                    discovery_rows_, threads));
   cluster::ClusteringInput clustering;
-  clustering.dimension = pooled.dimension;
+  clustering.dimension = failures.dimension;
   clustering.failures = failures.values;
-  clustering.pooled = pooled.values;
+  clustering.reference = &**reference;
   for (size_t i = 0; i < discovery_rows_.size(); ++i) {
     const bool failed = runs_[discovery_rows_[i]]->failed();
     clustering.pooled_failed.push_back(failed);
@@ -322,10 +326,11 @@ absl::StatusOr<std::string> Workspace::ClusterFailures() {
   const int threads = std::max(1, input_.threads / 2);
   base::ParallelFor(2, input_.threads, [&](size_t view) {
     if (view == 0) {
-      behavior_found = ClusterView(behavior_failures_, behavior_, threads);
+      behavior_found = ClusterView(behavior_failures_, behavior_, threads,
+                                   &behavior_reference_);
     } else {
-      trajectory_found =
-          ClusterView(trajectory_failures_, trajectory_, threads);
+      trajectory_found = ClusterView(trajectory_failures_, trajectory_, threads,
+                                     &trajectory_reference_);
     }
   });
   FAULTLINE_ASSIGN_OR_RETURN(const cluster::Clustering behavior,
@@ -448,6 +453,8 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
   validity.failure_rows = failure_rows_;
   validity.behavior = &behavior_;
   validity.trajectory = &trajectory_;
+  validity.behavior_reference = &*behavior_reference_;
+  validity.trajectory_reference = &*trajectory_reference_;
   validity.embedder = output_.embedder.get();
   validity.space = &*space_;
   validity.names = &input_.window->names();
@@ -469,6 +476,8 @@ absl::StatusOr<std::string> Workspace::ValidateClusters() {
   }
   FAULTLINE_ASSIGN_OR_RETURN(ValidityOutput found,
                              ValidateModes(validity, subjects));
+  behavior_reference_.reset();
+  trajectory_reference_.reset();
 
   output_.state.set_clusters_tested(found.clusters_tested);
   output_.state.set_clusters_confirmed(found.clusters_confirmed);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -120,6 +121,10 @@ class Validation {
   }
   absl::StatusOr<Assignment> TestRegions(v1::View view);
   void AddEvidence(const std::vector<Assignment>& assignments);
+  // Everything else that is asked of the subjects of a view; `assignment` is
+  // null where there are none. Nothing where the view has no modes.
+  absl::StatusOr<std::optional<ViewFinding>> CheckView(
+      v1::View view, const Assignment* assignment);
   void CheckSlices(const Assignment& assignment);
   void MeasureInformation(const Assignment& assignment);
   bool MustClusterAgain(v1::View view) const;
@@ -142,6 +147,7 @@ class Validation {
   const ValidityInput& input_;
   const absl::Span<const ValiditySubject> subjects_;
   const uint64_t seed_;
+  int threads_ = 1;  // of what is done view by view
   ValidityOutput output_;
 
   absl::flat_hash_map<std::string, const v1::Cluster*> before_;
@@ -178,12 +184,23 @@ absl::StatusOr<ValidityOutput> Validation::Run() {
   variables_ =
       ListSlices(input_.runs, discovery_rows_, *input_.names, input_.threads);
 
-  std::vector<Assignment> assignments;
+  std::vector<v1::View> views;  // primary ones of some subject
   for (const v1::View view : {v1::VIEW_BEHAVIOR, v1::VIEW_TRAJECTORY}) {
     bool any = false;
     for (size_t c = 0; c < subjects_.size(); ++c) any |= Primary(c, view);
-    if (!any) continue;
-    FAULTLINE_ASSIGN_OR_RETURN(assignments.emplace_back(), TestRegions(view));
+    if (any) views.push_back(view);
+  }
+  // Each view on its own thread, where there are two: what is found of a
+  // subject is found in its primary view.
+  threads_ =
+      views.size() > 1 ? std::max(1, input_.threads / 2) : input_.threads;
+  std::vector<absl::StatusOr<Assignment>> tested(views.size());
+  base::ParallelFor(views.size(), input_.threads,
+                    [&](size_t v) { tested[v] = TestRegions(views[v]); });
+  std::vector<Assignment> assignments;
+  for (absl::StatusOr<Assignment>& assignment : tested) {
+    FAULTLINE_RETURN_IF_ERROR(assignment.status());
+    assignments.push_back(*std::move(assignment));
   }
   std::vector<double> p_values;
   p_values.reserve(output_.findings.size());
@@ -195,25 +212,39 @@ absl::StatusOr<ValidityOutput> Validation::Run() {
     output_.findings[c].enrichment.set_adjusted_p_value(adjusted[c]);
   }
   AddEvidence(assignments);
-  for (const Assignment& assignment : assignments) {
-    CheckSlices(assignment);
-    MeasureInformation(assignment);
-  }
-  for (const v1::View view : {v1::VIEW_BEHAVIOR, v1::VIEW_TRAJECTORY}) {
-    const Sample sample = DrawSample(view);
-    if (sample.rows.empty()) continue;
-    output_.views.push_back(CompareWithSlices(view, sample));
-    for (const Assignment& assignment : assignments) {
-      if (assignment.view != view) continue;
-      FAULTLINE_RETURN_IF_ERROR(
-          ClusterAgain(assignment, sample, &output_.views.back()));
-    }
+  std::vector<absl::StatusOr<std::optional<ViewFinding>>> found(2);
+  base::ParallelFor(found.size(), input_.threads, [&](size_t v) {
+    const v1::View view = v == 0 ? v1::VIEW_BEHAVIOR : v1::VIEW_TRAJECTORY;
+    const auto assignment =
+        std::find_if(assignments.begin(), assignments.end(),
+                     [view](const Assignment& a) { return a.view == view; });
+    found[v] = CheckView(
+        view, assignment == assignments.end() ? nullptr : &*assignment);
+  });
+  for (absl::StatusOr<std::optional<ViewFinding>>& finding : found) {
+    FAULTLINE_RETURN_IF_ERROR(finding.status());
+    if (*finding) output_.views.push_back(**std::move(finding));
   }
   for (size_t c = 0; c < subjects_.size(); ++c) {
     SummarizeSlices(c);
     DecideStatus(c);
   }
   return std::move(output_);
+}
+
+absl::StatusOr<std::optional<ViewFinding>> Validation::CheckView(
+    v1::View view, const Assignment* assignment) {
+  if (assignment != nullptr) {
+    CheckSlices(*assignment);
+    MeasureInformation(*assignment);
+  }
+  const Sample sample = DrawSample(view);
+  if (sample.rows.empty()) return std::nullopt;
+  ViewFinding report = CompareWithSlices(view, sample);
+  if (assignment != nullptr) {
+    FAULTLINE_RETURN_IF_ERROR(ClusterAgain(*assignment, sample, &report));
+  }
+  return report;
 }
 
 absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
@@ -243,7 +274,11 @@ absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
     }
   }
 
-  const Matrix reference = SelectRows(MapOf(view), discovery_rows_);
+  const cluster::Reference* const ready = view == v1::VIEW_TRAJECTORY
+                                              ? input_.trajectory_reference
+                                              : input_.behavior_reference;
+  Matrix reference;
+  if (ready == nullptr) reference = SelectRows(MapOf(view), discovery_rows_);
   const Matrix held_out = SelectRows(MapOf(view), held_out_rows_);
   // The same vote over the discovery successes delimits the regions.
   const std::vector<int32_t> successes =
@@ -254,8 +289,9 @@ absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
   assignment.stratum = cluster::PrognosticStrata(
       discovery_cell, discovery_failed, held_out_cell, &assignment.strata);
   cluster::EnrichmentInput test;
-  test.dimension = reference.dimension;
+  test.dimension = held_out.dimension;
   test.reference = reference.values;
+  test.ready = ready;
   test.reference_label = std::move(label);
   test.modes = static_cast<int>(subjects_.size());
   test.held_out = held_out.values;
@@ -264,7 +300,7 @@ absl::StatusOr<Validation::Assignment> Validation::TestRegions(v1::View view) {
   test.strata = assignment.strata;
   test.others = success_vectors.values;
   FAULTLINE_ASSIGN_OR_RETURN(cluster::EnrichmentResult result,
-                             cluster::TestEnrichment(test, input_.threads));
+                             cluster::TestEnrichment(test, threads_));
 
   for (size_t c = 0; c < subjects_.size(); ++c) {
     if (!Primary(c, view)) continue;
@@ -386,7 +422,7 @@ void Validation::CheckSlices(const Assignment& assignment) {
       variables_.size());
   std::vector<std::vector<std::vector<int64_t>>> counts(variables_.size());
   std::vector<std::vector<int64_t>> totals(variables_.size());
-  base::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
+  base::ParallelFor(variables_.size(), threads_, [&](size_t v) {
     const SliceVariable& variable = variables_[v];
     if (variable.primary) {
       cluster::HeldOutRuns runs;
@@ -452,7 +488,7 @@ void Validation::MeasureInformation(const Assignment& assignment) {
   for (const SliceVariable& variable : variables_) {
     levels.push_back(LevelsOf(variable, held_out_rows_));
   }
-  base::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
+  base::ParallelFor(subjects_.size(), threads_, [&](size_t c) {
     if (!Primary(c, assignment.view)) return;
     v1::Validity& validity = output_.findings[c].validity;
     std::vector<int32_t> inside;
@@ -548,7 +584,7 @@ ViewFinding Validation::CompareWithSlices(v1::View view, const Sample& sample) {
   ViewFinding report;
   report.view = view;
   report.slice_agreements.resize(variables_.size());
-  base::ParallelFor(variables_.size(), input_.threads, [&](size_t v) {
+  base::ParallelFor(variables_.size(), threads_, [&](size_t v) {
     v1::SliceAgreement& one = report.slice_agreements[v];
     one.set_variable(variables_[v].name);
     one.set_agreement(stats::AdjustedMutualInformation(
@@ -563,7 +599,7 @@ ViewFinding Validation::CompareWithSlices(v1::View view, const Sample& sample) {
       report.slice_agreements[0].agreement() > kTooMuchAgreement) {
     report.residualized = report.slice_agreements[0].variable();
   }
-  base::ParallelFor(subjects_.size(), input_.threads, [&](size_t c) {
+  base::ParallelFor(subjects_.size(), threads_, [&](size_t c) {
     if (!Primary(c, view)) return;
     std::vector<int32_t> inside;
     inside.reserve(sample.mode.size());
@@ -621,7 +657,7 @@ absl::Status Validation::LeaveSlicesOut(v1::View view, const Sample& sample,
                                         const cluster::CheckSample& again) {
   FAULTLINE_ASSIGN_OR_RETURN(
       const cluster::Rediscovery rediscovery,
-      cluster::Rediscovery::Create(again, SeedOf(view), input_.threads));
+      cluster::Rediscovery::Create(again, SeedOf(view), threads_));
   struct LeftOut {
     size_t variable;
     int32_t level;
@@ -646,7 +682,7 @@ absl::Status Validation::LeaveSlicesOut(v1::View view, const Sample& sample,
       left_out.push_back({v, level, {}});
     }
   }
-  base::ParallelFor(left_out.size(), input_.threads, [&](size_t i) {
+  base::ParallelFor(left_out.size(), threads_, [&](size_t i) {
     LeftOut& one = left_out[i];
     std::vector<bool> kept;
     kept.reserve(sample.rows.size());
@@ -687,7 +723,7 @@ absl::Status Validation::TakeSlicesOut(v1::View view, const Sample& sample,
       const cluster::Rediscovery residual,
       cluster::Rediscovery::Create(
           {again.dimension, rest, sample.mode, again.modes}, SeedOf(view),
-          input_.threads));
+          threads_));
   const std::vector<double> found = residual.FindAgain({});
   for (size_t c = 0; c < subjects_.size(); ++c) {
     if (!Primary(c, view) || found[c] < 0) continue;
@@ -726,12 +762,12 @@ absl::Status Validation::ShuffleChannels(v1::View view, const Sample& sample,
                                    again.modes};
   FAULTLINE_ASSIGN_OR_RETURN(
       const cluster::Rediscovery rediscovery,
-      cluster::Rediscovery::Create(shown, SeedOf(view), input_.threads));
+      cluster::Rediscovery::Create(shown, SeedOf(view), threads_));
   const std::vector<double> ties = rediscovery.TieWeights();
   FAULTLINE_ASSIGN_OR_RETURN(
       std::vector<double> shuffled,
       cluster::HeaviestShuffledTies(shown, blocks, task_type, kShuffles,
-                                    SeedOf(view), input_.threads));
+                                    SeedOf(view), threads_));
   std::sort(shuffled.begin(), shuffled.end());
   const auto count = static_cast<double>(shuffled.size());
   for (size_t c = 0; c < subjects_.size(); ++c) {
@@ -773,7 +809,7 @@ absl::Status Validation::PredictHeldOut(const Assignment& assignment) {
       const cluster::Rediscovery own,
       cluster::Rediscovery::Create(
           {vectors.dimension, vectors.values, assigned, modes}, SeedOf(view),
-          input_.threads));
+          threads_));
   const std::vector<double> strength = cluster::PredictionStrengths(
       assigned, own.Communities({}, kCoarseResolution), modes);
   for (size_t c = 0; c < subjects_.size(); ++c) {

@@ -10,6 +10,7 @@
 #include "faultline/v1/cluster.pb.h"
 #include "faultline/v1/tick.pb.h"
 #include "faultline/v1/validity.pb.h"
+#include "lib/cluster/reference.h"
 #include "lib/embedding/embedder.h"
 #include "lib/slowloop/cluster_space.h"
 #include "lib/slowloop/matrix.h"
@@ -34,6 +35,10 @@ struct ValidityInput {
   absl::Span<const int32_t> failure_rows;        // failed, discovery side
   const Matrix* behavior = nullptr;              // by run
   const Matrix* trajectory = nullptr;            // by run
+  // The runs of the discovery side in each map, ready to be searched; null: the
+  // stage makes them so.
+  const cluster::Reference* behavior_reference = nullptr;
+  const cluster::Reference* trajectory_reference = nullptr;
   const embedding::Embedder* embedder = nullptr;
   const ClusterSpace* space = nullptr;
   const embedding::FeatureNames* names = nullptr;

@@ -1,7 +1,9 @@
 #ifndef FAULTLINE_LIB_SPACE_KNN_GRAPH_H_
 #define FAULTLINE_LIB_SPACE_KNN_GRAPH_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -43,8 +45,35 @@ struct KnnOptions {
 absl::StatusOr<KnnGraph> BuildKnnGraph(absl::Span<const float> points, int d,
                                        int k, const KnnOptions& options);
 
-// k nearest points (n x d) of each of m queries (m x d), in the same form.
-// Exact below exact_limit points.
+// Points that are searched more than once. Keeps a copy of them. Immutable, so
+// thread-safe.
+class NeighborIndex {
+ public:
+  // Of n points (n x d), numbered by their rows. INVALID_ARGUMENT as above.
+  static absl::StatusOr<NeighborIndex> Create(absl::Span<const float> points,
+                                              int d, const KnnOptions& options);
+  NeighborIndex(NeighborIndex&& other) noexcept;
+  NeighborIndex& operator=(NeighborIndex&& other) noexcept;
+  ~NeighborIndex();
+
+  // k nearest points of each of m queries (m x d). INVALID_ARGUMENT as above.
+  absl::StatusOr<KnnGraph> Search(absl::Span<const float> queries, int k,
+                                  int threads) const;
+
+  // k nearest points of each of `points`, themselves among them: cheaper than
+  // to ask for their vectors. INVALID_ARGUMENT for k or threads < 1.
+  absl::StatusOr<KnnGraph> SearchPoints(absl::Span<const int32_t> points, int k,
+                                        int threads) const;
+
+ private:
+  struct Points;
+  explicit NeighborIndex(std::unique_ptr<const Points> points);
+
+  std::unique_ptr<const Points> points_;
+};
+
+// One search of an index: k nearest points (n x d) of each of m queries
+// (m x d). Exact up to exact_limit points.
 absl::StatusOr<KnnGraph> SearchKnn(absl::Span<const float> points,
                                    absl::Span<const float> queries, int d,
                                    int k, const KnnOptions& options);

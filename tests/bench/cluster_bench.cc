@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <ctime>
 #include <fstream>
 #include <map>
 #include <string>
@@ -293,10 +294,18 @@ void PrintDigest(const slowloop::TickOutput& output) {
               output.policy.digest().c_str());
 }
 
+// Processor seconds of this process, all threads: what the wall clock cannot
+// tell on a busy machine.
+double CpuSeconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
 absl::StatusOr<Figures> MeasureWorld(const Options& options) {
   WorldTicks ticks(options.world, options.failures, options.threads);
   const int modes = options.world.modes;
+  const double cpu_begin = CpuSeconds();
   FAULTLINE_ASSIGN_OR_RETURN(slowloop::TickOutput output, ticks.Tick());
+  const double cpu_seconds = CpuSeconds() - cpu_begin;
   if (options.digest) PrintDigest(output);
   WorldFailures map = ticks.MapFailures(*output.embedder);
   std::vector<FoundCluster> clusters =
@@ -337,6 +346,7 @@ absl::StatusOr<Figures> MeasureWorld(const Options& options) {
     clusters = std::move(later);
   }
   figures.emplace_back("tick_seconds", total);
+  figures.emplace_back("tick_cpu_seconds", cpu_seconds);
   figures.insert(figures.end(), stages.begin(), stages.end());
   figures.emplace_back("peak_mb", PeakMegabytes());
   return figures;

@@ -163,6 +163,7 @@ def main():
             result = measure(name, x, arguments.timeout)
             if isinstance(result, str):
                 print(f"{PEERS[name][0] + suffix:36}  {result}", flush=True)
+                report[name + suffix] = {"failed": result}
                 continue
             labels, seconds, megabytes = result
             report[name + suffix] = scores(planted, labels) | {"seconds": seconds, "peak_mb": megabytes}
