@@ -68,8 +68,10 @@ std::vector<Candidate> RankCandidates(const ContextTable& table,
 
 }  // namespace
 
+bool ArmContrast::Significant() const { return p_value <= kSignificance; }
+
 bool ArmContrast::Holds() const {
-  return p_value <= kSignificance && IsLarge(better_rate, other_rate);
+  return Significant() && IsLarge(better_rate, other_rate);
 }
 
 std::optional<ArmContrast> CompareArms(const ContextTable& table,

@@ -29,7 +29,8 @@ struct ArmContrast {
   double difference_lower = 0;  // one-sided 95 % bound
   double p_value = 1;           // one-sided, Cochran-Mantel-Haenszel
 
-  // Significant at .05, and large: 0.1 in rate, or a fifth of the others'.
+  bool Significant() const;  // at .05
+  // Significant, and large: 0.1 in rate, or a fifth of the others'.
   bool Holds() const;
 };
 

@@ -322,7 +322,7 @@ class Planner {
       for (Proposal& proposal : type->Propose(context, table)) {
         if (!type->Validate(proposal.action).ok()) continue;
         proposal.expected_reduction *= kept;
-        all.push_back({answers, std::move(proposal)});
+        all.push_back({answers || proposal.answers_cause, std::move(proposal)});
       }
     }
     std::stable_sort(

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "lib/policy/predicate.h"
 
 namespace faultline::intervene {
@@ -43,6 +44,24 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context) {
   return usual.size() < kMinUsual ? context.success_traces : usual;
 }
 
+bool NamesCause(const ProposalContext& context,
+                absl::Span<const absl::string_view> fields) {
+  const auto names = [fields](const v1::Predicate& predicate) {
+    return std::any_of(
+        fields.begin(), fields.end(), [&](absl::string_view field) {
+          return absl::StartsWith(predicate.comparison().field(), field);
+        });
+  };
+  for (const v1::CauseEvidence& cause : context.cluster->diagnosis().causes()) {
+    const auto& parts = cause.feature().all().predicates();
+    if (names(cause.feature()) ||
+        std::any_of(parts.begin(), parts.end(), names)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 double ScopeWorth(double discovery_runs, const diagnose::Regret& regret) {
   return regret.large ? WorthOfAnyRegret(discovery_runs, regret) : 0;
 }
@@ -58,7 +77,7 @@ double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret) {
 
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
-    absl::string_view field) {
+    absl::string_view field, Least least) {
   if (table.Values(field).size() < 2) return std::nullopt;
   const diagnose::RunSet members = SampledMembers(context);
   const auto discovery = static_cast<double>(table.discovery().Count());
@@ -66,13 +85,13 @@ std::optional<BetterChoice> FindBetterChoice(
   const auto worth = [&](const diagnose::RunSet& runs,
                          const diagnose::RunSet& term) {
     const auto regret = regrets.In(runs, term);
-    return regret ? ScopeWorth(discovery, *regret) : 0;
+    return regret ? ScopeWorth(discovery, *regret, least) : 0;
   };
   diagnose::Scope scope = diagnose::SearchScope(table, worth, kScopeGain);
   if (worth(scope.runs, scope.runs) <= 0) return std::nullopt;
   std::optional<diagnose::RouteContrast> contrast =
       diagnose::CompareRoutes(table, scope.runs, field, members);
-  if (!contrast || !contrast->arms.Holds()) return std::nullopt;
+  if (!contrast || !Confirms(contrast->arms, least)) return std::nullopt;
   const double current =
       diagnose::HeldOutFailureRate(table, contrast->with_choice);
   const double reduction =

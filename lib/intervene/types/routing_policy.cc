@@ -34,7 +34,8 @@ class RoutingPolicyType final : public InterventionType {
 
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
-    const auto found = FindBetterChoice(context, table, diagnose::kRouteField);
+    const auto found =
+        FindBetterChoice(context, table, diagnose::kRouteField, Least::kLarge);
     if (!found) return {};
     return {MakeProposal(*found)};
   }
