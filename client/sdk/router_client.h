@@ -15,7 +15,6 @@
 #include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
 #include "lib/base/clock.h"
-#include "lib/policy/arm_assignment.h"
 #include "lib/policy/policy_matcher.h"
 
 namespace faultline::sdk {

@@ -84,8 +84,10 @@ std::vector<Candidate> RankCandidates(const ContextTable& table,
 
 }  // namespace
 
-bool ArmContrast::Holds(double significance) const {
-  return p_value <= significance && IsLarge(better_rate, other_rate);
+bool ArmContrast::Significant(double level) const { return p_value <= level; }
+
+bool ArmContrast::Holds(double level) const {
+  return Significant(level) && IsLarge(better_rate, other_rate);
 }
 
 std::optional<ArmContrast> CompareArms(const ContextTable& table,

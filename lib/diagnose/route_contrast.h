@@ -29,8 +29,9 @@ struct ArmContrast {
   double difference_lower = 0;  // one-sided 95 % bound
   double p_value = 1;           // one-sided, Cochran-Mantel-Haenszel
 
+  bool Significant(double level = 0.05) const;
   // Significant, and large: 0.1 in rate, or a fifth of the others'.
-  bool Holds(double significance = 0.05) const;
+  bool Holds(double level = 0.05) const;
 };
 
 // Whether `better`, thought on the discovery side to fail less than `other`,

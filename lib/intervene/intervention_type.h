@@ -45,9 +45,7 @@ struct Proposal {
   v1::Predicate scope;
   std::string summary;            // one sentence for a reviewer
   double expected_reduction = 0;  // share of all runs, in [0, 1]
-  // It takes away a cause that the diagnosis names, rather than what a search
-  // over scopes came upon: such proposals go before others.
-  bool removes_cause = false;
+  bool answers_cause = false;     // a cause of the cluster speaks for it
 };
 
 // One kind of intervention: how it is proposed and what it may hold. Adding a

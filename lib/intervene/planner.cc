@@ -322,15 +322,13 @@ class Planner {
       for (Proposal& proposal : type->Propose(context, table)) {
         if (!type->Validate(proposal.action).ok()) continue;
         proposal.expected_reduction *= kept;
-        all.push_back({answers, std::move(proposal)});
+        all.push_back({answers || proposal.answers_cause, std::move(proposal)});
       }
     }
     std::stable_sort(
         all.begin(), all.end(), [](const Ranked& a, const Ranked& b) {
-          return std::make_tuple(a.proposal.removes_cause, a.answers,
-                                 a.proposal.expected_reduction) >
-                 std::make_tuple(b.proposal.removes_cause, b.answers,
-                                 b.proposal.expected_reduction);
+          return std::make_tuple(a.answers, a.proposal.expected_reduction) >
+                 std::make_tuple(b.answers, b.proposal.expected_reduction);
         });
     return all;
   }

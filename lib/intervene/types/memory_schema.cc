@@ -39,6 +39,9 @@ constexpr char kSkipToken[] = "retrieval skip:";
 constexpr char kStatField[] = "memory.stats.";
 constexpr char kConflict[] = "conflict";
 
+// Causes that speak for a change of memory.
+constexpr absl::string_view kCauses[] = {"memory.",
+                                         "decisions.memory_read.chosen"};
 // What a change of memory changes cannot delimit it.
 constexpr char kMemoryFields[] = "memory.";
 
@@ -86,7 +89,9 @@ class Search {
         window_{context.runs, context.discovery, context.names},
         natural_(~table.treated()),
         successes_(table.discovery() & ~table.failed() & natural_),
-        members_(SampledMembers(context)) {}
+        members_(SampledMembers(context)),
+        least_(NamesCause(context, kCauses) ? Least::kSignificant
+                                            : Least::kLarge) {}
 
   std::vector<Proposal> Run() {
     if (members_.Count() == 0) return {};
@@ -326,7 +331,8 @@ class Search {
     const auto worth = [&](const RunSet& runs, const RunSet& term) {
       regrets.Count(runs, term & trait.told);
       const diagnose::Regret regret = regrets.Of(0);
-      return regret.runs >= kMinRuns ? ScopeWorth(discovery, regret) : 0;
+      return regret.runs >= kMinRuns ? ScopeWorth(discovery, regret, least_)
+                                     : 0;
     };
     const diagnose::Scope scope =
         diagnose::SearchScope(table_, worth, kScopeGain, kMemoryFields);
@@ -335,11 +341,12 @@ class Search {
         RunsWithChoice(table_, scope.runs, regrets.Of(0)) & natural_;
     const auto arms = diagnose::CompareArms(
         table_, runs & without, runs & trait.has, diagnose::Prognostic::kNone);
-    if (!arms || !arms->Holds(context_.significance)) return;
+    if (!arms || !Confirms(*arms, least_, context_)) return;
 
     Proposal& proposal = proposals_.emplace_back();
     *proposal.action.mutable_memory_schema() = schema;
     proposal.scope = scope.predicate;
+    proposal.answers_cause = least_ == Least::kSignificant;
     proposal.expected_reduction =
         diagnose::HeldOutShare(table_, runs & trait.has) *
         std::max(0.0, arms->difference);
@@ -357,6 +364,7 @@ class Search {
   const RunSet natural_;    // that no intervention treated
   const RunSet successes_;  // of the discovery side, natural
   const RunSet members_;
+  const Least least_;
   std::vector<Proposal> proposals_;
 };
 

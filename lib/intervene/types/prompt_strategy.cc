@@ -20,7 +20,7 @@ constexpr absl::string_view kPromptFields[] = {
     "decisions.prompt_strategy.chosen", "system.prompt_strategy"};
 
 // Prompts runs with the strategy that fails least in a scope that the cluster's
-// failures share.
+// failures share, where how they were prompted is a cause of them.
 class PromptStrategyType final : public InterventionType {
  public:
   v1::InterventionKind kind() const override {
@@ -35,8 +35,11 @@ class PromptStrategyType final : public InterventionType {
   std::vector<Proposal> Propose(
       const ProposalContext& context,
       const diagnose::ContextTable& table) const override {
+    // Strategies differ in some scope or other, if one looks at many.
+    if (!NamesCause(context, kPromptFields)) return {};
     for (const absl::string_view field : kPromptFields) {
-      if (const auto found = FindBetterChoice(context, table, field)) {
+      if (const auto found =
+              FindBetterChoice(context, table, field, Least::kSignificant)) {
         return {MakeProposal(*found)};
       }
       if (const auto cause = FindAvoidableCause(context, table, field, field)) {
@@ -61,7 +64,7 @@ class PromptStrategyType final : public InterventionType {
         cause.others.front());
     proposal.scope = cause.scope;
     proposal.expected_reduction = cause.expected_reduction;
-    proposal.removes_cause = true;
+    proposal.answers_cause = true;
     proposal.summary = absl::StrFormat(
         "Prompt runs where %s with %s: on held-out runs the failure mode is "
         "likelier as they are (odds ratio %.1f, at least %.1f).",
@@ -77,6 +80,7 @@ class PromptStrategyType final : public InterventionType {
     proposal.action.mutable_prompt_strategy()->set_strategy(best);
     proposal.scope = found.scope.predicate;
     proposal.expected_reduction = found.expected_reduction;
+    proposal.answers_cause = true;
     proposal.summary = absl::StrFormat(
         "Prompt runs where %s with %s: on held-out runs %s failed in %.0f %% "
         "of %d, the other strategies in %.0f %% of %d.",

@@ -8,6 +8,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/match.h"
 #include "lib/policy/predicate.h"
 
 namespace faultline::intervene {
@@ -51,6 +52,24 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context) {
     if (scope->Matches(*trace)) usual.push_back(trace);
   }
   return usual.size() < kMinUsual ? context.success_traces : usual;
+}
+
+bool NamesCause(const ProposalContext& context,
+                absl::Span<const absl::string_view> fields) {
+  const auto names = [fields](const v1::Predicate& predicate) {
+    return std::any_of(
+        fields.begin(), fields.end(), [&](absl::string_view field) {
+          return absl::StartsWith(predicate.comparison().field(), field);
+        });
+  };
+  for (const v1::CauseEvidence& cause : context.cluster->diagnosis().causes()) {
+    const auto& parts = cause.feature().all().predicates();
+    if (names(cause.feature()) ||
+        std::any_of(parts.begin(), parts.end(), names)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 double ScopeWorth(double discovery_runs, const diagnose::Regret& regret) {
@@ -105,7 +124,7 @@ bool IsAffordable(const ProposalContext& context,
 
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
-    absl::string_view field) {
+    absl::string_view field, Least least) {
   if (table.Values(field).size() < 2) return std::nullopt;
   const diagnose::RunSet members = SampledMembers(context);
   const auto discovery = static_cast<double>(table.discovery().Count());
@@ -113,13 +132,13 @@ std::optional<BetterChoice> FindBetterChoice(
   const auto worth = [&](const diagnose::RunSet& runs,
                          const diagnose::RunSet& term) {
     const auto regret = regrets.In(runs, term);
-    return regret ? ScopeWorth(discovery, *regret) : 0;
+    return regret ? ScopeWorth(discovery, *regret, least) : 0;
   };
   diagnose::Scope scope = diagnose::SearchScope(table, worth, kScopeGain);
   if (worth(scope.runs, scope.runs) <= 0) return std::nullopt;
   std::optional<diagnose::RouteContrast> contrast =
       diagnose::CompareRoutes(table, scope.runs, field, members);
-  if (!contrast || !contrast->arms.Holds(context.significance)) {
+  if (!contrast || !Confirms(contrast->arms, least, context)) {
     return std::nullopt;
   }
   const diagnose::RunSet usual = contrast->with_choice & ~table.treated();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "lib/diagnose/context_table.h"
 #include "lib/diagnose/route_contrast.h"
 #include "lib/diagnose/run_set.h"
@@ -23,6 +24,18 @@ diagnose::RunSet SampledMembers(const ProposalContext& context);
 // fewer than 20 do.
 std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context);
 
+// Whether the diagnosis names a fact about a field that starts with one of
+// `fields` as a cause: tested on the held-out side, with the false discoveries
+// of all clusters bounded.
+bool NamesCause(const ProposalContext& context,
+                absl::Span<const absl::string_view> fields);
+
+// How large a difference must be to act on it.
+enum class Least {
+  kLarge,        // ArmContrast::Holds: it is all that speaks for the change
+  kSignificant,  // a cause speaks for it, too
+};
+
 // Worth of a scope for a cluster, the product of: what a change would spare of
 // the members, less a standard error, which keeps the scope at the cluster;
 // what it would spare of the runs in scope, and the share of them that have a
@@ -32,8 +45,19 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context);
 // `discovery_runs`: of all.
 double ScopeWorth(double discovery_runs, const diagnose::Regret& regret);
 
-// The same, however small the regret: for steps that are tested by themselves.
+// The same, however small the regret: where more than it speaks for the change.
 double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret);
+
+inline double ScopeWorth(double discovery_runs, const diagnose::Regret& regret,
+                         Least least) {
+  return least == Least::kLarge ? ScopeWorth(discovery_runs, regret)
+                                : WorthOfAnyRegret(discovery_runs, regret);
+}
+inline bool Confirms(const diagnose::ArmContrast& arms, Least least,
+                     const ProposalContext& context) {
+  return least == Least::kLarge ? arms.Holds(context.significance)
+                                : arms.Significant();
+}
 
 // A term must raise the worth of a scope by a quarter.
 inline constexpr diagnose::ScopeGain kScopeGain = {0, 0.25};
@@ -56,7 +80,7 @@ struct BetterChoice {
 // value of `field`; none where held-out runs do not confirm it.
 std::optional<BetterChoice> FindBetterChoice(
     const ProposalContext& context, const diagnose::ContextTable& table,
-    absl::string_view field);
+    absl::string_view field, Least least);
 
 // A tested cause of the cluster that a choice can avoid.
 struct AvoidableCause {

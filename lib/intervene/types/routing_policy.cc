@@ -34,8 +34,8 @@ class RoutingPolicyType final : public InterventionType {
 
   std::vector<Proposal> Propose(const ProposalContext& context,
                                 const ContextTable& table) const override {
-    if (const auto found =
-            FindBetterChoice(context, table, diagnose::kRouteField)) {
+    if (const auto found = FindBetterChoice(
+            context, table, diagnose::kRouteField, Least::kLarge)) {
       return {MakeProposal(*found)};
     }
     if (const auto cause = FindAvoidableCause(
@@ -77,7 +77,7 @@ class RoutingPolicyType final : public InterventionType {
     *proposal.action.mutable_routing_policy() = Only(cause.others);
     proposal.scope = cause.scope;
     proposal.expected_reduction = cause.expected_reduction;
-    proposal.removes_cause = true;
+    proposal.answers_cause = true;
     proposal.summary = absl::StrFormat(
         "Route runs where %s to %s: on held-out runs the failure mode is "
         "likelier as they are (odds ratio %.1f, at least %.1f).",

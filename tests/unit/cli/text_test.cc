@@ -77,6 +77,27 @@ TEST(TextTest, EveryActionHasWords) {
   EXPECT_EQ(ActionText(action), "on confidence below 0.5: ask parser");
   action.mutable_prompt_strategy()->set_strategy("stepwise");
   EXPECT_EQ(ActionText(action), "prompt with stepwise");
+
+  const google::protobuf::OneofDescriptor* arms =
+      v1::Action::descriptor()->FindOneofByName("kind");
+  for (int i = 0; i < arms->field_count(); ++i) {
+    v1::Action any;
+    any.GetReflection()->MutableMessage(&any, arms->field(i));
+    EXPECT_THAT(ActionText(any), Not(HasSubstr("an action that")))
+        << arms->field(i)->name();
+  }
+}
+
+TEST(TextTest, MemorySchemasSayEachBound) {
+  v1::Action action;
+  v1::MemorySchema& schema = *action.mutable_memory_schema();
+  schema.set_record_class("price");
+  schema.mutable_max_age()->set_seconds(7200);
+  schema.set_required_field("source");
+  schema.set_refuse_conflicting_writes(true);
+  EXPECT_EQ(ActionText(action),
+            "return no price records older than 2 h; return no price records "
+            "without source; refuse conflicting writes");
 }
 
 TEST(TextTest, ARatioIsGoodOrBadOnlyWhereItsIntervalLeavesOutOne) {

@@ -289,7 +289,7 @@ TEST(ExtractRunTest, OldestReadOfEachClassIsKept) {
   add("price", -1);
 
   FeatureNames names;
-  const Run run = ExtractRun(trace, &names);
+  const embedding::Run run = ExtractRun(trace, &names);
   std::map<uint64_t, float> oldest;
   for (const ClassReads& reads : run.reads) {
     oldest[reads.record_class] = reads.oldest;

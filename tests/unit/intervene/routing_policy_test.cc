@@ -211,7 +211,7 @@ TEST(RoutingPolicyTest, AvoidsTheRouteThatADiagnosisNamesWhereItWasChosen) {
   const std::vector<Proposal> proposals = cluster.Propose(Type());
   ASSERT_THAT(proposals, SizeIs(1));
   const Proposal& proposal = proposals.front();
-  EXPECT_TRUE(proposal.removes_cause);
+  EXPECT_TRUE(proposal.answers_cause);
   EXPECT_EQ(policy::PredicateText(proposal.scope),
             "decisions.route.chosen = \"weak\"");
   EXPECT_EQ(proposal.action.routing_policy().candidates_size(), 2);
