@@ -30,7 +30,7 @@ LIB = {
 CLIENT_LIB = ("lib/base/", "lib/policy/policy_matcher.h", "lib/trace/trace_field.h")
 
 # A part of client/ may include itself and these parts.
-CLIENT = {"sdk": "", "importers": "", "lab": "sdk importers", "cli": "sdk importers"}
+CLIENT = {"sdk": "", "importers": "", "lab": "sdk importers", "arena": "sdk importers", "cli": "sdk importers arena"}
 
 # Headers of libraries, and where alone they may be included.
 LIBRARIES = [
