@@ -118,33 +118,20 @@ absl::StatusOr<WarningResult> MeasureWarnings(const RecordedRuns& recorded,
   FAULTLINE_RETURN_IF_ERROR(backend->Send(std::move(traces)));
   FAULTLINE_RETURN_IF_ERROR(backend->Tick().status());
 
-  struct Asked {
-    v1::Trace run;
-    double failure_rate;
-  };
-  std::vector<Asked> asked;
-  VisitRuns(recorded, split.unseen,
-            [&](int task, size_t model, const v1::Trace& run) {
-              asked.push_back({prepare(run, "unseen", ++result.unseen_runs),
-                               recorded.FailureRate(task, model)});
-            });
+  std::vector<v1::Trace> asked;
+  VisitRuns(recorded, split.unseen, [&](int, size_t, const v1::Trace& run) {
+    asked.push_back(prepare(run, "unseen", ++result.unseen_runs));
+  });
   for (const double share : kCuts) {
     std::vector<Scored> scored;
-    size_t covered = 0;
-    for (const Asked& it : asked) {
+    for (const v1::Trace& run : asked) {
       FAULTLINE_ASSIGN_OR_RETURN(const v1::RecommendResponse advice,
-                                 backend->Recommend(CutRun(it.run, share)));
-      scored.push_back({advice.risk(), Failed(it.run)});
-      covered += advice.risk_lower() <= it.failure_rate &&
-                         it.failure_rate <= advice.risk_upper()
-                     ? 1
-                     : 0;
+                                 backend->Recommend(CutRun(run, share)));
+      scored.push_back({advice.risk(), Failed(run)});
     }
     WarningAt& at = result.at.emplace_back();
     at.share = share;
     at.risk = Judge(scored);
-    at.covered =
-        static_cast<double>(covered) / static_cast<double>(asked.size());
     progress(static_cast<double>(result.at.size()) / std::size(kCuts));
   }
   return result;

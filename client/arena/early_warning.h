@@ -28,9 +28,6 @@ struct RiskQuality {
 struct WarningAt {
   double share = 0;  // of the steps; 1: whole runs
   RiskQuality risk;
-  // Share of the intervals that hold the failure rate of the model on the
-  // task, among its recorded runs.
-  double covered = 0;
 };
 
 struct WarningResult {

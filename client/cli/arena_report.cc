@@ -122,7 +122,6 @@ std::string WarningJson(const WarningResult& result) {
   for (const arena::WarningAt& at : result.at) {
     Json quality = QualityJson(at.risk);
     quality["share"] = at.share;
-    quality["covered"] = at.covered;
     json["at"].push_back(std::move(quality));
   }
   return json.dump();
@@ -190,8 +189,7 @@ Table WarningSummary(const std::vector<WarningResult>& results) {
                {"OVER BASELINE", Column::Fit::kNumber},
                {"95 % OVER SEEDS"},
                {"CALIBRATION ERROR", Column::Fit::kNumber},
-               {"BRIER", Column::Fit::kNumber},
-               {"COVERED", Column::Fit::kNumber}});
+               {"BRIER", Column::Fit::kNumber}});
   const auto mean = [&](const auto& value) {
     return Rate(MeanOf(results, value).mean);
   };
@@ -201,7 +199,7 @@ Table WarningSummary(const std::vector<WarningResult>& results) {
       {"none: rate of task type and model", Rate(baseline.mean),
        Interval(baseline), "", "",
        mean([](const WarningResult& it) { return it.baseline.calibration; }),
-       mean([](const WarningResult& it) { return it.baseline.brier; }), ""});
+       mean([](const WarningResult& it) { return it.baseline.brier; })});
   for (size_t c = 0; c < std::size(arena::kCuts); ++c) {
     const MeanInterval auc = MeanOf(
         results, [c](const WarningResult& it) { return it.at[c].risk.auc; });
@@ -214,8 +212,7 @@ Table WarningSummary(const std::vector<WarningResult>& results) {
          mean([c](const WarningResult& it) {
            return it.at[c].risk.calibration;
          }),
-         mean([c](const WarningResult& it) { return it.at[c].risk.brier; }),
-         mean([c](const WarningResult& it) { return it.at[c].covered; })});
+         mean([c](const WarningResult& it) { return it.at[c].risk.brier; })});
   }
   return table;
 }
