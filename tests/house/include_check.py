@@ -22,8 +22,9 @@ LIB = {
     "diagnose": "base stats trace embedding cluster policy",
     "intervene": "base stats trace embedding cluster diagnose policy",
     "evaluate": "base stats trace embedding cluster diagnose policy intervene",
+    "risk": "base stats embedding",
     "ingest": "base store trace embedding space",
-    "slowloop": "base stats store trace embedding space cluster diagnose policy intervene evaluate",
+    "slowloop": "base stats store trace embedding space cluster diagnose policy intervene evaluate risk",
 }
 
 # What client/ may use of lib/: what a router needs to decide as the server would.
