@@ -23,6 +23,7 @@ constexpr double kMinSupport = 0.02;
 // nearly all the same say nothing about it.
 constexpr double kSlopePrior = 16;
 constexpr int kMaxPasses = 30;
+constexpr int kSweeps = 3;  // over the coordinates, in each pass
 constexpr double kTolerance = 5e-3;
 // Longest step of one weight, so that separable data cannot throw it far.
 constexpr double kMaxStep = 1;
@@ -37,8 +38,17 @@ double LogOdds(double p) { return std::log(p / (1 - p)); }
 
 // What one prefix of the training set adds.
 struct Row {
+  Row(double log_odds, bool has_failed) : score(log_odds), failed(has_failed) {}
+
+  void Move(double by) {
+    score += by;
+    gradient -= curvature * by;
+  }
+
   double score;
   bool failed;
+  double gradient = 0;  // of the log-likelihood, by the score
+  double curvature = 0;
 };
 
 // A feature and the rows that have it.
@@ -151,7 +161,7 @@ std::vector<Column> MakeColumns(const std::vector<const Example*>& examples,
         found[key].emplace_back(static_cast<uint32_t>(rows->size()), value);
       }
       const double offset = SliceLogOdds(model, prefix.slice);
-      rows->push_back({offset, example->failed});
+      rows->emplace_back(offset, example->failed);
     }
   }
   const auto size = static_cast<double>(rows->size());
@@ -168,8 +178,9 @@ std::vector<Column> MakeColumns(const std::vector<const Example*>& examples,
   return columns;
 }
 
-// Newton steps, one coordinate after the other. A run counts once, however
-// many prefixes stand for it.
+// Newton's method: in each pass the likelihood is replaced by its quadratic
+// form, which is then descended one coordinate after the other. A run counts
+// once, however many prefixes stand for it.
 void FitWeights(const std::vector<const Example*>& examples,
                 v1::RiskModel* model) {
   constexpr double kRowWeight = 1 / static_cast<double>(std::size(kCuts));
@@ -177,30 +188,38 @@ void FitWeights(const std::vector<const Example*>& examples,
   std::vector<Column> columns = MakeColumns(examples, *model, &rows);
   double bias = 0;
   for (int pass = 0; pass < kMaxPasses; ++pass) {
-    double gradient = 0;
-    double curvature = 0;
-    for (const Row& row : rows) {
+    for (Row& row : rows) {
       const double p = Sigmoid(row.score);
-      gradient += (row.failed ? 1 : 0) - p;
-      curvature += p * (1 - p);
+      row.gradient = (row.failed ? 1 : 0) - p;
+      row.curvature = p * (1 - p);
     }
-    const double shift = std::clamp(gradient / curvature, -kMaxStep, kMaxStep);
-    bias += shift;
-    for (Row& row : rows) row.score += shift;
-    double largest = std::abs(shift);
-    for (Column& column : columns) {
-      gradient = -kRidge * column.weight;
-      curvature = kRidge;
-      for (const auto& [row, value] : column.entries) {
-        const double p = Sigmoid(rows[row].score);
-        gradient += kRowWeight * value * ((rows[row].failed ? 1 : 0) - p);
-        curvature += kRowWeight * value * value * p * (1 - p);
+    double largest = 0;  // step in the first sweep
+    for (int sweep = 0; sweep < kSweeps; ++sweep) {
+      double gradient = 0;
+      double curvature = kTolerance;
+      for (const Row& row : rows) {
+        gradient += row.gradient;
+        curvature += row.curvature;
       }
-      const double step = std::clamp(gradient / curvature, -kMaxStep, kMaxStep);
-      column.weight += step;
-      largest = std::max(largest, std::abs(step));
-      for (const auto& [row, value] : column.entries) {
-        rows[row].score += step * value;
+      const double shift =
+          std::clamp(gradient / curvature, -kMaxStep, kMaxStep);
+      bias += shift;
+      for (Row& row : rows) row.Move(shift);
+      if (sweep == 0) largest = std::abs(shift);
+      for (Column& column : columns) {
+        gradient = -kRidge * column.weight;
+        curvature = kRidge;
+        for (const auto& [row, value] : column.entries) {
+          gradient += kRowWeight * value * rows[row].gradient;
+          curvature += kRowWeight * value * value * rows[row].curvature;
+        }
+        const double step =
+            std::clamp(gradient / curvature, -kMaxStep, kMaxStep);
+        column.weight += step;
+        if (sweep == 0) largest = std::max(largest, std::abs(step));
+        for (const auto& [row, value] : column.entries) {
+          rows[row].Move(step * value);
+        }
       }
     }
     if (largest < kTolerance) break;
@@ -274,15 +293,32 @@ void CountLevels(std::vector<std::pair<double, bool>> scored,
   }
 }
 
-}  // namespace
+int StepsOf(const v1::Trace& run, double share) {
+  if (share >= 1 || run.steps().empty()) return run.steps_size();
+  return std::max(1, static_cast<int>(std::ceil(share * run.steps_size())));
+}
 
-Features ReadFeatures(const v1::Trace& run) {
-  embedding::Run extracted;
-  embedding::ExtractFeatures(run, &extracted);
+// Leaves a run that has no more steps as it is.
+void CutAfter(int steps, v1::Trace* run) {
+  if (steps >= run->steps_size()) return;
+  run->mutable_steps()->DeleteSubrange(steps, run->steps_size() - steps);
+  auto& decisions = *run->mutable_decisions();
+  decisions.erase(std::remove_if(decisions.begin(), decisions.end(),
+                                 [steps](const v1::Decision& decision) {
+                                   return decision.step() >= steps;
+                                 }),
+                  decisions.end());
+  run->mutable_memory()->clear_writes();
+  run->mutable_evaluation()->clear_signals();
+}
+
+// `scratch` saves allocations.
+Features Read(const v1::Trace& run, embedding::Run* scratch) {
+  embedding::ExtractFeatures(run, scratch);
   Features features;
   features.slice = SliceOf(run);
-  features.values.reserve(extracted.tokens.size() + std::size(kMinSteps));
-  for (const embedding::TokenCount& token : extracted.tokens) {
+  features.values.reserve(scratch->tokens.size() + std::size(kMinSteps));
+  for (const embedding::TokenCount& token : scratch->tokens) {
     if (IsOfSlice(token.channel)) continue;
     features.values.emplace_back(token.key, std::log1p(token.count));
   }
@@ -295,21 +331,28 @@ Features ReadFeatures(const v1::Trace& run) {
   return features;
 }
 
-v1::Trace CutRun(const v1::Trace& run, double share) {
-  v1::Trace cut = run;
-  if (share >= 1 || run.steps().empty()) return cut;
-  const int steps =
-      std::max(1, static_cast<int>(std::ceil(share * run.steps_size())));
-  cut.mutable_steps()->DeleteSubrange(steps, run.steps_size() - steps);
-  auto& decisions = *cut.mutable_decisions();
-  decisions.erase(std::remove_if(decisions.begin(), decisions.end(),
-                                 [steps](const v1::Decision& decision) {
-                                   return decision.step() >= steps;
-                                 }),
-                  decisions.end());
-  cut.mutable_memory()->clear_writes();
-  cut.mutable_evaluation()->clear_signals();
-  return cut;
+}  // namespace
+
+Features ReadFeatures(const v1::Trace& run) {
+  embedding::Run scratch;
+  return Read(run, &scratch);
+}
+
+v1::Trace CutRun(v1::Trace run, double share) {
+  CutAfter(StepsOf(run, share), &run);
+  return run;
+}
+
+std::vector<Features> ReadPrefixes(v1::Trace run) {
+  std::vector<int> steps;
+  for (const double share : kCuts) steps.push_back(StepsOf(run, share));
+  embedding::Run scratch;
+  std::vector<Features> prefixes(steps.size());
+  for (size_t i = steps.size(); i-- > 0;) {
+    CutAfter(steps[i], &run);
+    prefixes[i] = Read(run, &scratch);
+  }
+  return prefixes;
 }
 
 v1::RiskModel Train(absl::Span<const Example> examples, uint64_t watermark) {

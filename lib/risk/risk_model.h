@@ -31,7 +31,9 @@ Features ReadFeatures(const v1::Trace& run);
 // A run as it was after `share` of its steps, at least one: without its later
 // steps and decisions, what memory was written, and signals of the evaluation,
 // which come with its end. At 1 it is whole.
-v1::Trace CutRun(const v1::Trace& run, double share);
+v1::Trace CutRun(v1::Trace run, double share);
+// The features of a run after each of kCuts.
+std::vector<Features> ReadPrefixes(v1::Trace run);
 
 // A run to learn from.
 struct Example {

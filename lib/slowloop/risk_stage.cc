@@ -54,10 +54,7 @@ absl::StatusOr<v1::RiskModel> LearnRisk(const RiskInput& input) {
       risk::Example& example = examples[begin + i];
       example.failed = input.runs[row]->failed();
       example.hash = base::Mix64(hash);
-      for (const double share : risk::kCuts) {
-        example.prefixes.push_back(
-            risk::ReadFeatures(risk::CutRun(traces[i], share)));
-      }
+      example.prefixes = risk::ReadPrefixes(std::move(traces[i]));
     });
   }
   return risk::Train(examples, input.watermark);

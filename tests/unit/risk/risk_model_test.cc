@@ -63,9 +63,7 @@ std::vector<Example> MakeExamples(int count, uint64_t seed) {
     Example& example = examples.emplace_back();
     example.failed = maker.failed;
     example.hash = base::Hash64(run.trace_id());
-    for (const double share : kCuts) {
-      example.prefixes.push_back(ReadFeatures(CutRun(run, share)));
-    }
+    example.prefixes = ReadPrefixes(run);
   }
   return examples;
 }
@@ -86,6 +84,16 @@ TEST(CutRunTest, KeepsWhatWasKnownThen) {
   EXPECT_THAT(half.evaluation().signals(), IsEmpty());
   EXPECT_THAT(CutRun(run, 0.01).steps(), SizeIs(1));
   EXPECT_EQ(CutRun(run, 1).SerializeAsString(), run.SerializeAsString());
+}
+
+TEST(CutRunTest, PrefixesAreTheCutRuns) {
+  const v1::Trace run = RunMaker(1).Make();
+  const std::vector<Features> prefixes = ReadPrefixes(run);
+  ASSERT_THAT(prefixes, SizeIs(std::size(kCuts)));
+  for (size_t i = 0; i < prefixes.size(); ++i) {
+    EXPECT_EQ(prefixes[i].values, ReadFeatures(CutRun(run, kCuts[i])).values);
+  }
+  EXPECT_NE(prefixes[0].values, prefixes[1].values);
 }
 
 TEST(RiskModelTest, ReadsNoAnswer) {
