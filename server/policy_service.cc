@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/policy_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
+#include "lib/risk/risk_model.h"
 #include "lib/stats/contingency.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
@@ -145,6 +146,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
     }
     *response.mutable_exposure() = matcher->MakeExposure(matches, keys);
     DescribeNeighborhood(project, similar, &response);
+    AssessRisk(project, request.trace(), &response);
     return response;
   }
 
@@ -166,6 +168,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
     }
     const stats::Interval interval = stats::WilsonInterval(failed, known);
     response->set_neighbors(known);
+    response->set_risk_runs(known);
     response->set_risk(known == 0 ? 0 : static_cast<double>(failed) / known);
     response->set_risk_lower(interval.lower);
     response->set_risk_upper(interval.upper);
@@ -176,6 +179,19 @@ class PolicyService final : public v1::PolicyService::CallbackService {
       response->set_nearest_cluster(
           MakeResourceName(project, "clusters", most->first));
     }
+  }
+
+  // Replaces what the neighbourhood says, once a tick has learnt better.
+  void AssessRisk(const std::string& project, const v1::Trace& trace,
+                  v1::RecommendResponse* response) {
+    const auto snapshot = projects_->Snapshot(project);
+    if (!snapshot.ok() || (*snapshot)->state.risk().runs() == 0) return;
+    const risk::Risk risk =
+        risk::Assess((*snapshot)->state.risk(), risk::ReadFeatures(trace));
+    response->set_risk(risk.risk);
+    response->set_risk_lower(risk.lower);
+    response->set_risk_upper(risk.upper);
+    response->set_risk_runs(risk.runs);
   }
 
   absl::StatusOr<v1::ListPolicyVersionsResponse> Versions(

@@ -73,6 +73,7 @@ int RunCli(std::vector<std::string> arguments, Environment environment) {
   AddPolicyCommands(&app, &session);
   AddConfigCommands(&app, &session);
   AddStorageCommands(&app, &session);
+  AddArenaCommand(&app, &session);
   AddCompletionCommand(&app, &session);
   std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
   try {

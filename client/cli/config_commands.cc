@@ -11,6 +11,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "client/cli/field_text.h"
+#include "client/cli/settings.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "google/protobuf/duration.pb.h"
 
@@ -78,43 +79,6 @@ absl::Status GetConfig(Session* session) {
   return absl::OkStatus();
 }
 
-// Adds one `SETTING=VALUE` to a request. A group is sent whole: the request's
-// config holds what the others of it are.
-absl::Status AddSetting(const std::string& setting,
-                        v1::UpdateConfigRequest* request) {
-  const std::pair<std::string, std::string> parts =
-      absl::StrSplit(setting, absl::MaxSplits('=', 1));
-  bool found = false;
-  absl::Status status;
-  if (absl::StrContains(setting, '=')) {
-    VisitSettings([&](const std::string& name, const FieldDescriptor* group,
-                      const FieldDescriptor& field) {
-      if (name != parts.first) return;
-      found = true;
-      v1::ProjectConfig* config = request->mutable_config();
-      Message* message =
-          group == nullptr
-              ? config
-              : config->GetReflection()->MutableMessage(config, group);
-      status = SetFieldText(message, field, parts.second);
-      request->mutable_update_mask()->add_paths(
-          group == nullptr ? field.name() : group->name());
-    });
-  }
-  if (!found) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(setting, ": no setting; there are ",
-                     absl::StrJoin(SettingNames(), ", ")));
-  }
-  return status;
-}
-
-// For CLI11: empty where the text is good.
-std::string SettingProblem(const std::string& setting) {
-  v1::UpdateConfigRequest scratch;
-  return std::string(AddSetting(setting, &scratch).message());
-}
-
 absl::Status SetConfig(Session* session,
                        const std::vector<std::string>& settings) {
   v1::UpdateConfigRequest request;
@@ -144,6 +108,40 @@ absl::Status SetConfig(Session* session,
 }
 
 }  // namespace
+
+absl::Status AddSetting(const std::string& setting,
+                        v1::UpdateConfigRequest* request) {
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(setting, absl::MaxSplits('=', 1));
+  bool found = false;
+  absl::Status status;
+  if (absl::StrContains(setting, '=')) {
+    VisitSettings([&](const std::string& name, const FieldDescriptor* group,
+                      const FieldDescriptor& field) {
+      if (name != parts.first) return;
+      found = true;
+      v1::ProjectConfig* config = request->mutable_config();
+      Message* message =
+          group == nullptr
+              ? config
+              : config->GetReflection()->MutableMessage(config, group);
+      status = SetFieldText(message, field, parts.second);
+      request->mutable_update_mask()->add_paths(
+          group == nullptr ? field.name() : group->name());
+    });
+  }
+  if (!found) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(setting, ": no setting; there are ",
+                     absl::StrJoin(SettingNames(), ", ")));
+  }
+  return status;
+}
+
+std::string SettingProblem(const std::string& setting) {
+  v1::UpdateConfigRequest scratch;
+  return std::string(AddSetting(setting, &scratch).message());
+}
 
 void AddConfigCommands(CLI::App* app, Session* session) {
   CLI::App* config = app->add_subcommand("config", "Settings of the project");

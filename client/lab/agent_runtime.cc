@@ -17,6 +17,7 @@
 #include "client/lab/question_parser.h"
 #include "client/lab/reasoning_world.h"
 #include "client/lab/text_classifier.h"
+#include "client/sdk/route_choice.h"
 #include "lib/base/hash.h"
 #include "lib/base/random.h"
 
@@ -91,51 +92,6 @@ std::vector<std::vector<v1::Action>> MakeOptions(Family family) {
     options.push_back({routing, constraint, guardrail});
   }
   return options;
-}
-
-// Probabilities of `routes` under a routing action; empty where it changes
-// nothing here.
-std::vector<double> RouteProbabilities(const std::vector<Route>& routes,
-                                       const v1::Action& action) {
-  std::vector<double> weights(routes.size(), 0);
-  double floor = 0;
-  const auto set = [&](const std::string& name, double weight) {
-    for (size_t i = 0; i < routes.size(); ++i) {
-      if (routes[i].name == name) weights[i] += std::max(weight, 0.);
-    }
-  };
-  if (action.has_routing_policy()) {
-    floor = action.routing_policy().exploration_floor();
-    for (const auto& it : action.routing_policy().candidates()) {
-      set(it.name(), it.weight());
-    }
-  } else if (action.has_bandit_weights()) {
-    floor = action.bandit_weights().floor();
-    for (const auto& it : action.bandit_weights().arms()) {
-      set(it.name(), it.probability());
-    }
-  }
-  double total = 0;
-  for (const double weight : weights) total += weight;
-  if (total <= 0) return {};
-  const double n = static_cast<double>(routes.size());
-  floor = std::clamp(floor, 0., 1 / n);
-  for (double& weight : weights) {
-    weight = floor + (1 - n * floor) * weight / total;
-  }
-  return weights;
-}
-
-size_t DrawIndex(const std::vector<double>& probabilities, double u) {
-  for (size_t i = 0; i < probabilities.size(); ++i) {
-    u -= probabilities[i];
-    if (u < 0) return i;
-  }
-  return probabilities.size() - 1;
-}
-
-bool IsRouting(const v1::Action& action) {
-  return action.has_routing_policy() || action.has_bandit_weights();
 }
 
 void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
@@ -231,7 +187,7 @@ class AgentRuntime::Session {
     }
     absl::flat_hash_set<std::string> fresh;
     for (const Advice::Match& match : advice.matches) {
-      if (IsRouting(match.action) != routing ||
+      if (sdk::IsRouting(match.action) != routing ||
           !adopted_.insert(match.intervention_id).second) {
         continue;
       }
@@ -259,14 +215,16 @@ class AgentRuntime::Session {
   // where a routing rule applies. The logged propensity is over both draws.
   std::string ChooseRoute() {
     const std::vector<Route>& routes = RoutesOf(problem_.family);
+    std::vector<std::string> names;
     std::vector<double> own;
     v1::Decision* decision = trace_.add_decisions();
     decision->set_kind(v1::Decision::KIND_ROUTE);
     for (const Route& route : routes) {
+      names.push_back(route.name);
       own.push_back(route.probability);
       decision->add_candidates()->set_name(route.name);
     }
-    const size_t drawn = DrawIndex(own, random_.Uniform());
+    const size_t drawn = sdk::DrawIndex(own, random_.Uniform());
     const double again = random_.Uniform();
 
     std::vector<double> total(routes.size(), 0);
@@ -277,14 +235,14 @@ class AgentRuntime::Session {
       const Advice advice = policy_.Decide(trace_, problem_.id);
       std::vector<double> weights;
       for (const Advice::Match& match : advice.matches) {
-        if (!match.applies || !IsRouting(match.action)) continue;
-        weights = RouteProbabilities(routes, match.action);
+        if (!match.applies || !sdk::IsRouting(match.action)) continue;
+        weights = sdk::RouteProbabilities(names, match.action);
         if (!weights.empty()) break;
       }
       if (i == drawn) {
         Adopt(advice, /*routing=*/true);
         by_policy = !weights.empty();
-        if (by_policy) chosen = DrawIndex(weights, again);
+        if (by_policy) chosen = sdk::DrawIndex(weights, again);
       }
       if (weights.empty()) {
         total[i] += own[i];

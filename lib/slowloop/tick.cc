@@ -26,6 +26,7 @@
 #include "lib/slowloop/identity.h"
 #include "lib/slowloop/known_modes.h"
 #include "lib/slowloop/matrix.h"
+#include "lib/slowloop/risk_stage.h"
 #include "lib/slowloop/run_map.h"
 #include "lib/slowloop/validity_stage.h"
 
@@ -79,6 +80,7 @@ class Workspace {
   absl::StatusOr<std::string> DiagnoseClusters();
   absl::StatusOr<std::string> DrawMap();
   absl::StatusOr<std::string> MeasureNovelty();
+  absl::StatusOr<std::string> LearnRisk();
   absl::StatusOr<std::string> MeasureEffects();
   absl::StatusOr<std::string> PlanInterventions();
   absl::StatusOr<std::string> FreezeTrials();
@@ -164,6 +166,7 @@ absl::StatusOr<TickOutput> Workspace::Compute() {
   FAULTLINE_RETURN_IF_ERROR(RunStage("diagnose", &Workspace::DiagnoseClusters));
   FAULTLINE_RETURN_IF_ERROR(RunStage("map", &Workspace::DrawMap));
   FAULTLINE_RETURN_IF_ERROR(RunStage("novelty", &Workspace::MeasureNovelty));
+  FAULTLINE_RETURN_IF_ERROR(RunStage("risk", &Workspace::LearnRisk));
   FAULTLINE_RETURN_IF_ERROR(RunStage("effects", &Workspace::MeasureEffects));
   FAULTLINE_RETURN_IF_ERROR(RunStage("plan", &Workspace::PlanInterventions));
   FAULTLINE_RETURN_IF_ERROR(RunStage("freeze", &Workspace::FreezeTrials));
@@ -638,6 +641,19 @@ absl::StatusOr<std::string> Workspace::MeasureNovelty() {
   }
   return absl::StrFormat("%d of %d new failures are like no known mode",
                          novelty.emerging(), novelty.compared());
+}
+
+absl::StatusOr<std::string> Workspace::LearnRisk() {
+  RiskInput input;
+  input.runs = runs_;
+  input.previous = &input_.previous->risk();
+  input.watermark = input_.watermark;
+  input.read_trace = input_.read_trace;
+  input.threads = input_.threads;
+  v1::RiskModel& risk = *output_.state.mutable_risk();
+  FAULTLINE_ASSIGN_OR_RETURN(risk, slowloop::LearnRisk(input));
+  return absl::StrFormat("of %d runs and %d features", risk.runs(),
+                         risk.weights_size());
 }
 
 absl::StatusOr<std::string> Workspace::MeasureEffects() {

@@ -57,10 +57,10 @@ struct TickOutput {
 bool OnDiscoverySide(absl::string_view trace_id, double discovery_share);
 
 // One tick: embed, cluster, track identity, validate, diagnose, draw the map,
-// measure novelty and effects, plan, freeze what trials count, compile. A pure
-// function of its input but for the durations of the stages: the same input
-// gives the same state and policy with any number of threads. Returns the
-// errors of `read_trace` and of the stages.
+// measure novelty, learn the risk, measure effects, plan, freeze what trials
+// count, compile. A pure function of its input but for the durations of the
+// stages: the same input gives the same state and policy with any number of
+// threads. Returns the errors of `read_trace` and of the stages.
 absl::StatusOr<TickOutput> ComputeTick(const TickInput& input);
 
 // SHA-256 of the state's deterministic bytes without tick.digest and

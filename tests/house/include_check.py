@@ -22,15 +22,16 @@ LIB = {
     "diagnose": "base stats trace embedding cluster policy",
     "intervene": "base stats trace embedding cluster diagnose policy",
     "evaluate": "base stats trace embedding cluster diagnose policy intervene",
+    "risk": "base stats embedding",
     "ingest": "base store trace embedding space",
-    "slowloop": "base stats store trace embedding space cluster diagnose policy intervene evaluate",
+    "slowloop": "base stats store trace embedding space cluster diagnose policy intervene evaluate risk",
 }
 
 # What client/ may use of lib/: what a router needs to decide as the server would.
 CLIENT_LIB = ("lib/base/", "lib/policy/policy_matcher.h", "lib/trace/trace_field.h")
 
 # A part of client/ may include itself and these parts.
-CLIENT = {"sdk": "", "importers": "", "lab": "sdk importers", "cli": "sdk importers"}
+CLIENT = {"sdk": "", "importers": "", "lab": "sdk importers", "arena": "sdk importers", "cli": "sdk importers arena"}
 
 # Headers of libraries, and where alone they may be included.
 LIBRARIES = [
