@@ -153,6 +153,27 @@ absl::StatusOr<std::vector<v1::Cluster>> ServiceBackend::Clusters() {
                                   response.clusters().end());
 }
 
+absl::StatusOr<std::vector<std::string>> ServiceBackend::Members(
+    const std::string& cluster) {
+  v1::ListMembersRequest request;
+  request.set_parent(cluster);
+  request.set_page_size(kPageSize);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_MEDOID);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_EXEMPLAR);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_MEMBER);
+  std::vector<std::string> ids;
+  do {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const v1::ListMembersResponse response,
+        Call(&v1::ClusterService::Stub::ListMembers, request));
+    for (const auto& member : response.members()) {
+      ids.push_back(member.trace().trace_id());
+    }
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return ids;
+}
+
 absl::StatusOr<std::vector<v1::Intervention>> ServiceBackend::Interventions() {
   v1::ListInterventionsRequest request;
   request.set_parent(Parent());
