@@ -25,10 +25,8 @@ constexpr int kMaxRecordDays = 1;
 // Runs of one namespace.
 constexpr int kSessionRuns = 2;
 
-// What World::kHarmful's router takes for easy: questions of at most so many
-// words.
+// What World::kHarmful's router takes for easy: at most so many words.
 constexpr size_t kShortReasoning = 14;
-constexpr size_t kShortCorpus = 7;
 
 v1::Action RouteTo(const std::string& route) {
   v1::Action action;
@@ -186,8 +184,8 @@ std::vector<double> StrategyProbabilities(const std::vector<Choice>& strategies,
                                           const v1::Action& action) {
   std::vector<double> weights;
   for (const Choice& strategy : strategies) {
-    weights.push_back(
-        strategy.name == action.prompt_strategy().strategy() ? 1 : 0);
+    weights.push_back(strategy.name == action.prompt_strategy().strategy() ? 1
+                                                                           : 0);
   }
   const bool known = std::count(weights.begin(), weights.end(), 1) > 0;
   return known ? weights : std::vector<double>();
@@ -218,8 +216,7 @@ v1::Step::Kind RequiredKind(const v1::Guardrail& guardrail) {
   const std::string& kind = guardrail.required_step();
   if (kind == "tool") return v1::Step::KIND_TOOL;
   if (kind == "retrieval") return v1::Step::KIND_RETRIEVAL;
-  return kind == "memory" ? v1::Step::KIND_MEMORY
-                          : v1::Step::KIND_UNSPECIFIED;
+  return kind == "memory" ? v1::Step::KIND_MEMORY : v1::Step::KIND_UNSPECIFIED;
 }
 
 std::string CheckName(v1::Guardrail::Check check) {
@@ -292,20 +289,14 @@ class AgentRuntime::Session {
   // the questions that it takes for easy to what is in truth the worst route.
   std::vector<Choice> OwnRoutes() const {
     std::vector<Choice> routes = RoutesOf(problem_.family);
-    if (models_.world != World::kHarmful) return routes;
-    const size_t words = Words(problem_.question).size();
-    if (problem_.family == Family::kReasoning) {
-      const bool easy = words <= kShortReasoning;
-      for (Choice& route : routes) {
-        const bool worst = route.name == kParser;
-        route.probability = worst ? (easy ? .6 : .04) : (easy ? .2 : .48);
-      }
-    } else if (problem_.family == Family::kCorpus) {
-      const bool easy = words <= kShortCorpus;
-      for (Choice& route : routes) {
-        const bool worst = route.name == kBm25Tuned;
-        route.probability = worst ? (easy ? .6 : .04) : (easy ? .2 : .48);
-      }
+    if (models_.world != World::kHarmful ||
+        problem_.family != Family::kReasoning) {
+      return routes;
+    }
+    const bool easy = Words(problem_.question).size() <= kShortReasoning;
+    for (Choice& route : routes) {
+      route.probability =
+          route.name == kParser ? (easy ? .6 : .04) : (easy ? .2 : .48);
     }
     return routes;
   }

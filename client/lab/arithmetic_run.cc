@@ -92,8 +92,9 @@ class ArithmeticRun final : public FamilyRun {
     if (value.ok() && models_.world == World::kNull) {
       value = CalculateMentally(argument);
     }
-    v1::Step* step = run_.AddStep(v1::Step::KIND_TOOL, kCalculator, kToolPrice,
-                                  argument, value.ok() ? NumberText(*value) : "");
+    v1::Step* step =
+        run_.AddStep(v1::Step::KIND_TOOL, kCalculator, kToolPrice, argument,
+                     value.ok() ? NumberText(*value) : "");
     if (!value.ok()) {
       RunRecorder::SetError(absl::IsInvalidArgument(value.status())
                                 ? "bad_argument"
@@ -122,10 +123,9 @@ class ArithmeticRun final : public FamilyRun {
       }
       case v1::ToolConstraint::kCallLimit: {
         const auto& steps = run_.trace().steps();
-        const int calls = static_cast<int>(
-            std::count_if(steps.begin(), steps.end(), [](const v1::Step& step) {
-              return step.name() == kCalculator;
-            }));
+        const int calls = static_cast<int>(std::count_if(
+            steps.begin(), steps.end(),
+            [](const v1::Step& step) { return step.name() == kCalculator; }));
         return calls < constraint.call_limit().max_calls() ||
                Refuse("the limit of calls is reached");
       }

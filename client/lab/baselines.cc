@@ -64,12 +64,11 @@ void Baselines::RunTick(int tick, const std::vector<Problem>& problems,
   }
   for (const Problem& problem : problems) {
     const Family family = problem.family;
-    scores->Count(family, &Score::random,
-                  Failed(runtime.Run(problem,
-                                     drawn[static_cast<size_t>(family)],
-                                     absl::UnixEpoch())));
-    const std::string route =
-        bandit_.Choose(AgentRuntime::RoutesOf(family));
+    scores->Count(
+        family, &Score::random,
+        Failed(runtime.Run(problem, drawn[static_cast<size_t>(family)],
+                           absl::UnixEpoch())));
+    const std::string route = bandit_.Choose(AgentRuntime::RoutesOf(family));
     v1::Action action;
     auto* candidate = action.mutable_routing_policy()->add_candidates();
     candidate->set_name(route);

@@ -42,11 +42,10 @@ std::vector<Bm25::Hit> Bm25::Search(const std::vector<std::string>& query,
     if (list == postings_.end()) continue;
     const double weight = Weight(word);
     for (const auto& [passage, frequency] : list->second) {
-      const double norm =
-          1 - kLengthInfluence +
-          kLengthInfluence * lengths_[passage] / mean_length_;
-      scores[passage] += weight * frequency * kMaxFactor /
-                         (frequency + kSaturation * norm);
+      const double norm = 1 - kLengthInfluence +
+                          kLengthInfluence * lengths_[passage] / mean_length_;
+      scores[passage] +=
+          weight * frequency * kMaxFactor / (frequency + kSaturation * norm);
     }
   }
   std::vector<Hit> hits;

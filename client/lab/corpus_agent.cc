@@ -32,17 +32,6 @@ std::vector<std::vector<std::string>> WordsOf(
   return words;
 }
 
-std::vector<std::string> Cut(std::vector<std::string> words) {
-  for (std::string& word : words) word.resize(std::min<size_t>(word.size(), 4));
-  return words;
-}
-
-std::vector<std::vector<std::string>> Cut(
-    std::vector<std::vector<std::string>> texts) {
-  for (auto& words : texts) words = Cut(std::move(words));
-  return texts;
-}
-
 bool Has(const std::vector<std::string>& words, const std::string& word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
@@ -52,10 +41,7 @@ double Logistic(double x) { return 1 / (1 + std::exp(-x)); }
 }  // namespace
 
 CorpusAgent::CorpusAgent(const CorpusWorld& world)
-    : passages_(world.passages()),
-      words_(WordsOf(passages_)),
-      index_(words_),
-      cut_index_(Cut(words_)) {
+    : passages_(world.passages()), words_(WordsOf(passages_)), index_(words_) {
   std::map<std::string, int> frequency;
   for (const auto& words : words_) {
     for (const std::string& word :
@@ -154,9 +140,9 @@ void CorpusAgent::LearnConfidence(const std::vector<Problem>& taught) {
   for (int epoch = 0; epoch < kEpochs; ++epoch) {
     for (const Example& example : examples) {
       const double error =
-          example.right - Logistic(bias_ +
-                                   coverage_weight_ * example.features.coverage +
-                                   type_weight_ * example.features.type);
+          example.right -
+          Logistic(bias_ + coverage_weight_ * example.features.coverage +
+                   type_weight_ * example.features.type);
       bias_ += kStep * error;
       coverage_weight_ += kStep * error * example.features.coverage;
       type_weight_ += kStep * error * example.features.type;
@@ -205,15 +191,13 @@ CorpusAgent::Found CorpusAgent::Retrieve(absl::string_view question,
   } else {
     found.query = Words(question);
   }
-  if (search.cut) found.query = Cut(std::move(found.query));
-  const Bm25& index = search.cut ? cut_index_ : index_;
   double most = 0;  // score of a passage that has them all, again and again
   for (const std::string& word :
        std::set<std::string>(found.query.begin(), found.query.end())) {
-    most += Bm25::kMaxFactor * index.Weight(word);
+    most += Bm25::kMaxFactor * index_.Weight(word);
   }
   const std::vector<std::string> telling = Telling(question);
-  for (const Bm25::Hit& hit : index.Search(found.query, search.passages)) {
+  for (const Bm25::Hit& hit : index_.Search(found.query, search.passages)) {
     found.passages.push_back(hit.passage);
     const auto& words = words_[hit.passage];
     found.full_match |=
@@ -295,9 +279,8 @@ std::optional<std::pair<std::string, std::string>> Decompose(
                       nested, &opening, &outer, &inner, &name)) {
     return std::nullopt;
   }
-  return std::make_pair(
-      absl::StrCat(opening, "the ", inner, " of ", name, "?"),
-      absl::StrCat(opening, "the ", outer, " of $0?"));
+  return std::make_pair(absl::StrCat(opening, "the ", inner, " of ", name, "?"),
+                        absl::StrCat(opening, "the ", outer, " of $0?"));
 }
 
 }  // namespace faultline::lab

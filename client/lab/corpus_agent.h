@@ -26,9 +26,6 @@ class CorpusAgent {
     // Leaves out words that tell nothing and takes the corpus' own words for
     // those that it does not have.
     bool tuned = false;
-    // Cuts every word to four letters, as a crude stemmer does: names that begin
-    // alike become one.
-    bool cut = false;
   };
 
   struct Found {
@@ -79,15 +76,13 @@ class CorpusAgent {
   double TypeOf(const std::vector<std::string>& question,
                 const std::string& answer) const;
   Reading Choose(absl::string_view question,
-                 const std::vector<size_t>& passages,
-                 Features* features) const;
+                 const std::vector<size_t>& passages, Features* features) const;
   void LearnWords(const std::vector<Problem>& taught);
   void LearnConfidence(const std::vector<Problem>& taught);
 
   std::vector<std::string> passages_;
   std::vector<std::vector<std::string>> words_;  // of each passage
   Bm25 index_;
-  Bm25 cut_index_;
   std::set<std::string> vocabulary_;   // of the corpus
   std::set<std::string> common_;       // words of many passages
   std::set<std::string> telling_not_;  // words of questions that tell nothing

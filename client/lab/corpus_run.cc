@@ -63,9 +63,6 @@ class CorpusRun final : public FamilyRun {
     if (models_.world != World::kNull && route_ != kBm25) {
       search.tuned = route_ == kBm25Tuned;
       search.passages = kWidePassages;
-      if (search.tuned && models_.world == World::kHarmful) {
-        search = {1, false, true};
-      }
     }
     const CorpusAgent::Found found =
         models_.corpus_agent.Retrieve(question, search);
@@ -89,8 +86,7 @@ class CorpusRun final : public FamilyRun {
   std::string LookUp() {
     std::string question = problem_.question;
     // In World::kNull every strategy is the same prompt.
-    const bool direct =
-        strategy_ == kDirect || models_.world == World::kNull;
+    const bool direct = strategy_ == kDirect || models_.world == World::kNull;
     if (!direct && strategy_ == kDecompose) {
       const auto parts = Decompose(question);
       run_.AddStep(v1::Step::KIND_LLM, "split", kSplitPrice, question,

@@ -11,23 +11,24 @@
 namespace faultline::lab {
 namespace {
 
-constexpr const char* kOnsets[] = {"b", "d", "f",  "g",  "k",  "l",  "m", "n",
-                                   "p", "r", "s",  "t",  "v",  "z",  "br", "dr",
-                                   "gr", "st", "tr", "kl"};
+constexpr const char* kOnsets[] = {"b",  "d",  "f",  "g",  "k",  "l", "m",
+                                   "n",  "p",  "r",  "s",  "t",  "v", "z",
+                                   "br", "dr", "gr", "st", "tr", "kl"};
 constexpr const char* kVowels[] = {"a", "e", "i", "o", "u", "ai", "ou"};
 constexpr const char* kCodas[] = {"", "n", "r", "l", "s", "th", "nd", "m"};
 
-constexpr const char* kTowns[] = {
-    "aldwick", "benford", "carlow", "dunmere", "elverton", "farnley",
-    "gosport", "hexham",  "ingley", "kelso",   "lindale",  "morpeth"};
+constexpr const char* kTowns[] = {"aldwick",  "benford", "carlow",  "dunmere",
+                                  "elverton", "farnley", "gosport", "hexham",
+                                  "ingley",   "kelso",   "lindale", "morpeth"};
 constexpr const char* kJobs[] = {"baker",  "tailor",   "potter", "miller",
                                  "cooper", "glazier",  "fisher", "printer",
                                  "mason",  "gardener", "smith",  "weaver"};
-constexpr const char* kSchools[] = {
-    "northgate", "southgate", "eastbrook", "westbrook", "hillside", "riverside",
-    "oakfield",  "ashfield",  "elmwood",   "birchwood", "stonehall", "millhall"};
-constexpr const char* kGoods[] = {"lamps",  "chairs", "ropes",  "bells",
-                                  "knives", "wheels", "gloves", "barrels",
+constexpr const char* kSchools[] = {"northgate", "southgate", "eastbrook",
+                                    "westbrook", "hillside",  "riverside",
+                                    "oakfield",  "ashfield",  "elmwood",
+                                    "birchwood", "stonehall", "millhall"};
+constexpr const char* kGoods[] = {"lamps",   "chairs",  "ropes",   "bells",
+                                  "knives",  "wheels",  "gloves",  "barrels",
                                   "mirrors", "saddles", "candles", "baskets"};
 
 // What is said of a person or a company.
@@ -39,15 +40,23 @@ struct Relation {
   const char* synonyms[2];
 };
 constexpr Relation kOfPeople[] = {
-    {"home", kTowns, std::size(kTowns),
+    {"home",
+     kTowns,
+     std::size(kTowns),
      {"Where does $0 dwell?", "In which town does $0 reside?"}},
-    {"job", kJobs, std::size(kJobs),
+    {"job",
+     kJobs,
+     std::size(kJobs),
      {"Which trade does $0 ply?", "Which profession has $0?"}},
-    {"school", kSchools, std::size(kSchools),
+    {"school",
+     kSchools,
+     std::size(kSchools),
      {"Where did $0 study?", "Which alma mater has $0?"}}};
 constexpr Relation kOfCompanies[] = {
     {"founder", nullptr, 0, {"Who started $0?", "Who set up $0?"}},
-    {"product", kGoods, std::size(kGoods),
+    {"product",
+     kGoods,
+     std::size(kGoods),
      {"What does $0 sell?", "What does $0 manufacture?"}}};
 
 constexpr const char* kOpenings[] = {
@@ -68,18 +77,17 @@ constexpr size_t kCompanies = 80;
 constexpr size_t kWellKnownPeople = 40;
 constexpr size_t kWellKnownCompanies = 20;
 constexpr size_t kTaught = 1500;
-constexpr double kMissing = .2;   // facts that the corpus does not state
-constexpr double kCrowded = .2;   // facts that others crowd
+constexpr double kMissing = .2;    // facts that the corpus does not state
+constexpr double kCrowded = .2;    // facts that others crowd
 constexpr double kOutdated = .75;  // facts of the old edition
 
 struct Kind {
   const char* name;
   double share;
 };
-constexpr Kind kKinds[] = {{"lookup", .34},      {"synonym", .16},
-                           {"crowded", .12},     {"chatty", .08},
-                           {"two_hop", .12},     {"unsupported", .08},
-                           {"recalled", .1}};
+constexpr Kind kKinds[] = {
+    {"lookup", .34},  {"synonym", .16},     {"crowded", .12}, {"chatty", .08},
+    {"two_hop", .12}, {"unsupported", .08}, {"recalled", .1}};
 
 const Relation& RelationOf(bool company, size_t i) {
   return company ? kOfCompanies[i] : kOfPeople[i];
@@ -184,9 +192,8 @@ void CorpusWorld::AddPassages(const Entity& entity, base::Random* random) {
     // What says something says it at greater length.
     const uint64_t first = random->Below(std::size(kNothings));
     for (uint64_t j = 0; j < 2; ++j) {
-      passages_.push_back(
-          Statement(noun, entity.name,
-                    kNothings[(first + j) % std::size(kNothings)]));
+      passages_.push_back(Statement(
+          noun, entity.name, kNothings[(first + j) % std::size(kNothings)]));
     }
     passages_.push_back(absl::StrCat("The ", noun, " of ", entity.name,
                                      ", as far as anybody can tell, is ",
@@ -213,9 +220,8 @@ Problem CorpusWorld::Ask(const std::vector<Entity>& entities,
       continue;
     }
     const Relation& relation = RelationOf(entity.company, r);
-    problem.answer = fact.value.empty()
-                         ? kNotStated
-                         : absl::AsciiStrToLower(fact.value);
+    problem.answer =
+        fact.value.empty() ? kNotStated : absl::AsciiStrToLower(fact.value);
     problem.question = Plain(relation.noun, entity.name);
     const bool synonym =
         kind == "synonym" || (kind == "unsupported" && random->Bernoulli(.5));
@@ -227,9 +233,9 @@ Problem CorpusWorld::Ask(const std::vector<Entity>& entities,
                        absl::AsciiStrToLower(problem.question.substr(0, 1)),
                        problem.question.substr(1));
     } else if (two_hop) {
-      const auto founder = std::find_if(
-          entities.begin(), entities.end(),
-          [&](const Entity& it) { return it.name == fact.value; });
+      const auto founder =
+          std::find_if(entities.begin(), entities.end(),
+                       [&](const Entity& it) { return it.name == fact.value; });
       const size_t asked = random->Below(std::size(kOfPeople));
       const Fact& second = founder->facts[asked];
       if (second.value.empty() || second.crowded) continue;

@@ -21,12 +21,11 @@ struct Series {
   const char* color;
   const char* dashes;
 };
-constexpr Series kSeries[] = {
-    {"none", &Score::none, "#8a8f98", ""},
-    {"random", &Score::random, "#c98a1b", "2 3"},
-    {"bandit", &Score::bandit, "#7a5bb5", "7 3"},
-    {"ours", &Score::reached, "#0b6e4f", ""},
-    {"oracle", &Score::oracle, "#2b6cb0", "1 3"}};
+constexpr Series kSeries[] = {{"none", &Score::none, "#8a8f98", ""},
+                              {"random", &Score::random, "#c98a1b", "2 3"},
+                              {"bandit", &Score::bandit, "#7a5bb5", "7 3"},
+                              {"ours", &Score::reached, "#0b6e4f", ""},
+                              {"oracle", &Score::oracle, "#2b6cb0", "1 3"}};
 
 constexpr char kStyle[] = R"css(
 :root { color-scheme: light; --ink: #1c2330; --soft: #667085; --line: #e4e7ec; --good: #0b6e4f; --bad: #b42318; }
@@ -57,10 +56,9 @@ std::string Escape(absl::string_view text) {
   for (const char c : text) {
     printable += absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? ' ' : c;
   }
-  return absl::StrReplaceAll(printable, {{"&", "&amp;"},
-                                         {"<", "&lt;"},
-                                         {">", "&gt;"},
-                                         {"\"", "&quot;"}});
+  return absl::StrReplaceAll(
+      printable,
+      {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
 }
 
 std::string Rate(const Score& score, int failures) {
@@ -74,8 +72,8 @@ std::string Words(absl::string_view name, absl::string_view prefix) {
 
 // One chart of the failure rates by tick. `pick`: the score of a tick.
 template <typename Pick>
-std::string Chart(const std::vector<TickReport>& reports, int width,
-                  int height, int drift_tick, const Pick& pick) {
+std::string Chart(const std::vector<TickReport>& reports, int width, int height,
+                  int drift_tick, const Pick& pick) {
   constexpr int kLeft = 44;
   constexpr int kRight = 60;
   constexpr int kTop = 12;
@@ -88,7 +86,8 @@ std::string Chart(const std::vector<TickReport>& reports, int width,
     }
   }
   top = std::ceil(top * 10) / 10;
-  const double last = std::max<double>(1, static_cast<double>(reports.size()) - 1);
+  const double last =
+      std::max<double>(1, static_cast<double>(reports.size()) - 1);
   const auto x = [&](double i) {
     return kLeft + (width - kLeft - kRight) * i / last;
   };
@@ -138,9 +137,9 @@ std::string Chart(const std::vector<TickReport>& reports, int width,
         absl::StrJoin(points, " "), series.color,
         series.failures == &Score::reached ? "3" : "2", series.dashes);
     const Score& score = pick(reports.back());
-    ends.emplace_back(y(score.Rate(score.*series.failures)),
-                      absl::StrFormat("style='fill:%s'>%s", series.color,
-                                      series.name));
+    ends.emplace_back(
+        y(score.Rate(score.*series.failures)),
+        absl::StrFormat("style='fill:%s'>%s", series.color, series.name));
   }
   // Names at the ends of the lines, pushed apart where they would overlap.
   std::sort(ends.begin(), ends.end());
@@ -177,8 +176,7 @@ std::string Figure(absl::string_view value, absl::string_view what) {
 }
 
 std::string TickRows(const std::vector<TickReport>& reports) {
-  std::string html =
-      "<div class='scroll'><table><tr><th class='n'>tick</th>";
+  std::string html = "<div class='scroll'><table><tr><th class='n'>tick</th>";
   for (const Series& series : kSeries) {
     absl::StrAppend(&html, "<th class='n'>", series.name, "</th>");
   }
@@ -217,14 +215,17 @@ std::string TrialRows(const std::vector<TrialReport>& trials) {
     absl::StrAppend(
         &html, "<tr><td class='n'>", trial.start_tick, "</td><td class='n'>",
         trial.verdict_tick ? absl::StrCat(*trial.verdict_tick) : "",
-        "</td><td class='", wrong ? "bad" : trial.confirmed ? "good" : "",
+        "</td><td class='",
+        wrong             ? "bad"
+        : trial.confirmed ? "good"
+                          : "",
         "'>",
         Words(v1::Intervention::Status_Name(trial.intervention.status()),
               "STATUS_"),
         "</td><td>", name, "</td><td class='n'>", trial.truth.prevented,
         "</td><td class='n'>", trial.truth.caused, "</td><td class='n'>",
-        trial.truth.in_scope, "</td><td>",
-        Escape(trial.intervention.summary()), "</td></tr>");
+        trial.truth.in_scope, "</td><td>", Escape(trial.intervention.summary()),
+        "</td></tr>");
   }
   return html + "</table></div>";
 }
@@ -250,11 +251,9 @@ std::string NamingRows(const std::vector<NamingReport>& naming) {
 
 std::string HtmlReport(const Lab& lab, const Results& results) {
   const std::vector<TickReport>& reports = results.reports;
-  const Summary summary =
-      Summarize(reports, results.trials, results.naming);
-  const int drift_tick = lab.options().world == World::kDrift
-                             ? lab.options().drift_tick
-                             : 0;
+  const Summary summary = Summarize(reports, results.trials, results.naming);
+  const int drift_tick =
+      lab.options().world == World::kDrift ? lab.options().drift_tick : 0;
   std::string html = absl::StrCat(
       "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
       "<meta name='viewport' content='width=device-width'>"
@@ -281,9 +280,9 @@ std::string HtmlReport(const Lab& lab, const Results& results) {
              "confirmed though inert or harmful in truth"),
       Figure(absl::StrFormat("%g", summary.median_ticks_to_verdict),
              "median ticks from start to verdict"),
-      Figure(absl::StrCat(summary.rightly_named, " / ",
-                          summary.accepted_clusters),
-             "accepted clusters named rightly"),
+      Figure(
+          absl::StrCat(summary.rightly_named, " / ", summary.accepted_clusters),
+          "accepted clusters named rightly"),
       "</div>");
   if (!reports.empty()) {
     absl::StrAppend(&html, "<h2>Failure rate by tick</h2>", Legend(),

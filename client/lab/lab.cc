@@ -98,8 +98,8 @@ Lab::Lab(const Options& options)
       drifted_oracle_(drifted_ == nullptr ? Oracle() : FindOracle(*drifted_)) {}
 
 std::vector<Problem> Lab::MakeProblems(int tick, int count) const {
-  base::Random random(base::Mix64(base::Mix64(options_.seed) +
-                                  static_cast<uint64_t>(tick)));
+  base::Random random(
+      base::Mix64(base::Mix64(options_.seed) + static_cast<uint64_t>(tick)));
   std::map<Family, std::deque<Problem>> waiting;
   std::vector<Problem> problems;
   for (int i = 0; i < count; ++i) {

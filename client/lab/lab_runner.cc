@@ -63,9 +63,9 @@ std::vector<TrialReport> LabRunner::Trials() const {
     trial.rolled_back =
         intervention.status() == Intervention::STATUS_ROLLED_BACK;
     trial.intervention = intervention;
-    trial.truth = MeasureTruth(
-        lab_, intervention, trial.verdict_tick.value_or(last.number),
-        kTruthProblems);
+    trial.truth =
+        MeasureTruth(lab_, intervention,
+                     trial.verdict_tick.value_or(last.number), kTruthProblems);
     trials.push_back(std::move(trial));
   }
   std::stable_sort(trials.begin(), trials.end(),

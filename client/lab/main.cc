@@ -154,8 +154,8 @@ absl::Status RunLab(Arguments arguments) {
   const Results results = {runner.reports(), trials, naming};
   std::cout << (arguments.json ? SummaryJson(results) : SummaryText(results));
   if (page.is_open() && !(page << HtmlReport(*lab, results)).flush()) {
-    return absl::DataLossError(absl::StrCat(
-        "--report: ", arguments.report_path, " cannot be written"));
+    return absl::DataLossError(absl::StrCat("--report: ", arguments.report_path,
+                                            " cannot be written"));
   }
   return absl::OkStatus();
 }

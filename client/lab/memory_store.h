@@ -33,7 +33,7 @@ class MemoryStore {
     std::string reason;  // `max_age`, `required_field` or `conflicting_write`
   };
   struct Written {
-    MemoryRecord record;  // as it is held now, or as it was refused
+    MemoryRecord record;       // as it is held now, or as it was refused
     bool contradicts = false;  // what was held says otherwise
     bool late = false;         // what was held had been seen later
     bool refused = false;

@@ -21,9 +21,9 @@ constexpr const char* kSources[] = {"Rosa", "Sven", "Tara", "Uwe"};
 constexpr const char* kPlaces[] = {"Lisbon", "Oslo",   "Turin", "Gdansk",
                                    "Porto",  "Malmo",  "Graz",  "Bergen",
                                    "Lyon",   "Dublin", "Split", "Kaunas"};
-constexpr const char* kProjects[] = {
-    "bridges", "sails", "engines", "gardens", "mills",  "organs",
-    "pumps",   "locks", "kilns",   "looms",   "clocks", "ferries"};
+constexpr const char* kProjects[] = {"bridges", "sails",  "engines", "gardens",
+                                     "mills",   "organs", "pumps",   "locks",
+                                     "kilns",   "looms",  "clocks",  "ferries"};
 
 // A sort of fact: how often it changes and how it is put.
 struct FactClass {
@@ -185,7 +185,8 @@ std::vector<Problem> MakeMemorySession(World world, int count,
       problem.question = NoteText(subject, fact, 0, history.At(0), random);
     } else if (problem.kind == "conflict") {
       const int days = 4 + static_cast<int>(random->Below(16));
-      problem.question = NoteText(subject, fact, days, history.At(days), random);
+      problem.question =
+          NoteText(subject, fact, days, history.At(days), random);
     } else if (problem.kind == "rumour") {
       const std::string value =
           random->Bernoulli(kWrongRumours)
@@ -197,9 +198,9 @@ std::vector<Problem> MakeMemorySession(World world, int count,
     const std::string& other = subjects[count + i];
     const FactClass& about = kClasses[random->Below(std::size(kClasses))];
     if (random->Bernoulli(.5)) {
-      problem.question += NoteText(
-          other, about, 0, histories.at(RecordId(other, about.name)).At(0),
-          random);
+      problem.question +=
+          NoteText(other, about, 0,
+                   histories.at(RecordId(other, about.name)).At(0), random);
     } else {
       const std::string other_id = RecordId(other, about.name);
       notebook.held.push_back(Seen(other_id, about, histories.at(other_id),

@@ -12,19 +12,27 @@ namespace faultline::lab {
 namespace {
 
 constexpr size_t kTaughtQuestions = 12000;
-// What a parser that is worse learns from, and the share of wrong answers.
+// What a parser that drifted learns from, and the share of wrong answers.
 constexpr size_t kFewQuestions = 80;
 constexpr double kWrongAnswers = .4;
+// Share of wrong answers to what is not simple, in the lessons of
+// World::kHarmful's parser.
+constexpr double kWrongHardAnswers = .9;
 constexpr size_t kTaughtSums = 2000;
 // Share of long questions among those that the short-sighted agent learned
 // from.
 constexpr double kLongShare = .4;
 
-std::vector<Problem> FewAndPartlyWrong(std::vector<Problem> questions,
-                                       base::Random* random) {
-  questions.resize(kFewQuestions);
+// What the parser of a world learns from.
+std::vector<Problem> ParserLessons(std::vector<Problem> questions, World world,
+                                   bool drifted, base::Random* random) {
+  if (drifted) questions.resize(kFewQuestions);
   for (Problem& question : questions) {
-    if (random->Bernoulli(kWrongAnswers)) {
+    const bool hard = question.kind != "simple";
+    const double wrong = drifted                            ? kWrongAnswers
+                         : world == World::kHarmful && hard ? kWrongHardAnswers
+                                                            : 0;
+    if (wrong > 0 && random->Bernoulli(wrong)) {
       question.answer = question.answer == "yes" ? "no" : "yes";
     }
   }
@@ -40,11 +48,13 @@ Models Models::Train(uint64_t seed, World world, bool drifted) {
   for (size_t i = 0; i < kTaughtQuestions; ++i) {
     questions.push_back(MakeReasoningProblem(Phrasing::kTaught, &random));
   }
+  std::vector<Problem> plain_sums;
   std::vector<Problem> short_sums;
   std::vector<Problem> sums;
   while (sums.size() < kTaughtSums) {
     Problem sum = MakeArithmeticProblem(&random);
     if (sum.kind != "plain" && sum.kind != "long") continue;
+    if (sum.kind == "plain") plain_sums.push_back(sum);
     if (sum.kind == "plain" || random.Bernoulli(kLongShare)) {
       short_sums.push_back(sum);
     }
@@ -55,13 +65,14 @@ Models Models::Train(uint64_t seed, World world, bool drifted) {
   ToolChooser short_sighted =
       ToolChooser::Train(short_sums, ToolChooser::Sight::kLength, &random);
   drifted &= world == World::kDrift;
-  // The agent that looked at the numbers looks at the length alone.
+  // Where it drifted, the agent that looked at the numbers looks at the length
+  // alone, and has seen nothing but what is easy.
   ToolChooser number_aware =
-      drifted ? short_sighted
-              : ToolChooser::Train(sums, ToolChooser::Sight::kNumbers, &random);
-  const bool weak_parser = drifted || world == World::kHarmful;
-  QuestionParser parser = QuestionParser::Train(
-      weak_parser ? FewAndPartlyWrong(questions, &random) : questions);
+      drifted
+          ? ToolChooser::Train(plain_sums, ToolChooser::Sight::kLength, &random)
+          : ToolChooser::Train(sums, ToolChooser::Sight::kNumbers, &random);
+  QuestionParser parser =
+      QuestionParser::Train(ParserLessons(questions, world, drifted, &random));
   CorpusWorld corpus(seed);
   CorpusAgent corpus_agent(corpus);
   return Models{world,

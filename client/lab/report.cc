@@ -195,8 +195,7 @@ std::string TickTable(const std::vector<TickReport>& reports) {
     const Score& score = report.scores.all;
     table.AddRow({absl::StrCat(report.number), RateText(score, score.none),
                   RateText(score, score.random), RateText(score, score.bandit),
-                  RateText(score, score.reached),
-                  RateText(score, score.oracle),
+                  RateText(score, score.reached), RateText(score, score.oracle),
                   Percent(Captured(score, score.reached)),
                   absl::StrCat(report.tick.clusters()),
                   absl::StrCat(report.tick.stable_clusters()),
@@ -222,8 +221,7 @@ std::string FamilyTable(const std::vector<TickReport>& reports,
     if (score.problems == 0) continue;
     table.AddRow({FamilyName(family), RateText(score, score.none),
                   RateText(score, score.random), RateText(score, score.bandit),
-                  RateText(score, score.reached),
-                  RateText(score, score.oracle),
+                  RateText(score, score.reached), RateText(score, score.oracle),
                   Percent(Captured(score, score.reached))});
   }
   return table.Text();
@@ -239,14 +237,13 @@ std::string TrialTable(const std::vector<TrialReport>& trials) {
                {"OF", true},
                {"WHAT"}});
   for (const TrialReport& trial : trials) {
-    table.AddRow({absl::StrCat(trial.start_tick),
-                  trial.verdict_tick ? absl::StrCat(*trial.verdict_tick) : "-",
-                  StatusText(trial.intervention.status()),
-                  EffectText(trial.truth.effect()),
-                  absl::StrCat(trial.truth.prevented),
-                  absl::StrCat(trial.truth.caused),
-                  absl::StrCat(trial.truth.in_scope),
-                  Cut(trial.intervention.summary())});
+    table.AddRow(
+        {absl::StrCat(trial.start_tick),
+         trial.verdict_tick ? absl::StrCat(*trial.verdict_tick) : "-",
+         StatusText(trial.intervention.status()),
+         EffectText(trial.truth.effect()), absl::StrCat(trial.truth.prevented),
+         absl::StrCat(trial.truth.caused), absl::StrCat(trial.truth.in_scope),
+         Cut(trial.intervention.summary())});
   }
   return table.Text();
 }
@@ -350,36 +347,35 @@ std::string SummaryText(const Results& results) {
   absl::StrAppendFormat(
       &text, "accepted clusters whose failure mode is right: %d of %d, %.3f\n",
       summary.rightly_named, summary.accepted_clusters, RightShare(summary));
-  absl::StrAppendFormat(&text,
-                        "share of the gap from none to oracle that is captured, "
-                        "last ticks: random %.3f, bandit %.3f, ours %.3f\n",
-                        summary.captured_by_random, summary.captured_by_bandit,
-                        summary.captured);
+  absl::StrAppendFormat(
+      &text,
+      "share of the gap from none to oracle that is captured, "
+      "last ticks: random %.3f, bandit %.3f, ours %.3f\n",
+      summary.captured_by_random, summary.captured_by_bandit, summary.captured);
   return text;
 }
 
 std::string SummaryJson(const Results& results) {
   const Summary summary =
       Summarize(results.reports, results.trials, results.naming);
-  json value = {
-      {"summary",
-       {{"last_ticks", summary.last_ticks},
-        {"first", ScoreJson(summary.first)},
-        {"last", ScoreJson(summary.last)},
-        {"captured", summary.captured},
-        {"captured_by_random", summary.captured_by_random},
-        {"captured_by_bandit", summary.captured_by_bandit},
-        {"trials", summary.trials},
-        {"confirmed", summary.confirmed},
-        {"false_confirmations", summary.false_confirmations},
-        {"harmful", summary.harmful},
-        {"harmful_confirmed", summary.harmful_confirmed},
-        {"rolled_back", summary.rolled_back},
-        {"median_ticks_to_verdict", summary.median_ticks_to_verdict},
-        {"accepted_clusters", summary.accepted_clusters},
-        {"rightly_named", summary.rightly_named}}},
-      {"trials", json::array()},
-      {"naming", json::array()}};
+  json value = {{"summary",
+                 {{"last_ticks", summary.last_ticks},
+                  {"first", ScoreJson(summary.first)},
+                  {"last", ScoreJson(summary.last)},
+                  {"captured", summary.captured},
+                  {"captured_by_random", summary.captured_by_random},
+                  {"captured_by_bandit", summary.captured_by_bandit},
+                  {"trials", summary.trials},
+                  {"confirmed", summary.confirmed},
+                  {"false_confirmations", summary.false_confirmations},
+                  {"harmful", summary.harmful},
+                  {"harmful_confirmed", summary.harmful_confirmed},
+                  {"rolled_back", summary.rolled_back},
+                  {"median_ticks_to_verdict", summary.median_ticks_to_verdict},
+                  {"accepted_clusters", summary.accepted_clusters},
+                  {"rightly_named", summary.rightly_named}}},
+                {"trials", json::array()},
+                {"naming", json::array()}};
   for (const TrialReport& trial : results.trials) {
     json entry = {{"id", trial.intervention.intervention_id()},
                   {"kind", KindText(trial.intervention.kind())},

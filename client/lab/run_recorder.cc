@@ -18,8 +18,10 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
       absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
 }
 
+// To the microsecond, so that offsets and durations add up.
 absl::Duration Draw(Price price, base::Random* random) {
-  return absl::Milliseconds(price.milliseconds * (.8 + .4 * random->Uniform()));
+  return absl::Microseconds(static_cast<int64_t>(
+      1000 * price.milliseconds * (.8 + .4 * random->Uniform())));
 }
 
 }  // namespace
@@ -76,14 +78,12 @@ void RunRecorder::SetError(absl::string_view type, absl::string_view message,
   step->set_error_message(message.data(), message.size());
 }
 
-bool RunRecorder::Succeeded(v1::Step::Kind kind,
-                            absl::string_view name) const {
-  return std::any_of(trace_.steps().begin(), trace_.steps().end(),
-                     [&](const v1::Step& step) {
-                       return step.kind() == kind &&
-                              step.status() == v1::Step::STATUS_OK &&
-                              (name.empty() || step.name() == name);
-                     });
+bool RunRecorder::Succeeded(v1::Step::Kind kind, absl::string_view name) const {
+  return std::any_of(
+      trace_.steps().begin(), trace_.steps().end(), [&](const v1::Step& step) {
+        return step.kind() == kind && step.status() == v1::Step::STATUS_OK &&
+               (name.empty() || step.name() == name);
+      });
 }
 
 int RunRecorder::LongestRepetition() const {

@@ -56,8 +56,7 @@ std::vector<v1::FailureMode> ModesOf(Family family, absl::string_view kind) {
         return {v1::FAILURE_MODE_TOOL_MISUSE, v1::FAILURE_MODE_HALLUCINATION};
       }
       // Answered without the calculator, by the route that does so.
-      return {v1::FAILURE_MODE_HALLUCINATION,
-              v1::FAILURE_MODE_ROUTING_FAILURE};
+      return {v1::FAILURE_MODE_HALLUCINATION, v1::FAILURE_MODE_ROUTING_FAILURE};
     case Family::kCorpus:
       if (kind == "recalled" || kind == "unsupported") {
         return {v1::FAILURE_MODE_HALLUCINATION};
