@@ -13,6 +13,7 @@
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
 #include "server/backup.h"
+#include "server/deferred_stream.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
 #include "server/request_check.h"
@@ -93,6 +94,16 @@ class AdminService final : public v1::AdminService::CallbackService {
     return FinishOn<v1::ListTicksRequest, v1::ListTicksResponse>(
         pool_, context, request, response,
         [this](const v1::ListTicksRequest& asked) { return Ticks(asked); });
+  }
+
+  grpc::ServerWriteReactor<v1::ReplayTicksResponse>* ReplayTicks(
+      CallbackServerContext* context,
+      const v1::ReplayTicksRequest* request) override {
+    using Stream = DeferredStream<v1::ReplayTicksResponse>;
+    return Stream::Start(maintenance_, context,
+                         [this, asked = *request](const Stream::Write& write) {
+                           return Replay(asked, write);
+                         });
   }
 
   ServerUnaryReactor* GetConfig(CallbackServerContext* context,
@@ -246,6 +257,29 @@ class AdminService final : public v1::AdminService::CallbackService {
     }
     for (v1::Tick& tick : ticks) *response.add_ticks() = std::move(tick);
     return response;
+  }
+
+  absl::Status Replay(
+      const v1::ReplayTicksRequest& request,
+      const DeferredStream<v1::ReplayTicksResponse>::Write& write) {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    FAULTLINE_ASSIGN_OR_RETURN(const slowloop::SlowLoop* loop,
+                               projects_->Open(project));
+    return loop->Replay([&](const slowloop::ReplayedTick& replayed) {
+      v1::ReplayTicksResponse response;
+      *response.mutable_tick() = replayed.recorded;
+      response.mutable_tick()->clear_stages();
+      response.set_digest(replayed.digest);
+      response.set_embedder(replayed.embedder);
+      response.set_same_policy(replayed.same_policy);
+      response.set_same(replayed.same());
+      if (request.include_policies()) {
+        *response.mutable_policy() = replayed.policy;
+      }
+      return write(std::move(response)) &&
+             replayed.recorded.tick() != request.last_tick();
+    });
   }
 
   absl::StatusOr<v1::GetConfigResponse> ReadConfig(

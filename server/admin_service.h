@@ -25,8 +25,8 @@ namespace faultline::server {
 // TriggerTick is answered by the thread that ran the tick; a client that goes
 // away leaves the tick running. GetStatus and GetConfig answer from memory.
 // ListTicks reads the store and UpdateConfig waits for the log, both on
-// `pool`. DeleteTraces and Backup may take minutes: they run on
-// `maintenance`, one after the other.
+// `pool`. DeleteTraces, Backup and ReplayTicks may take minutes: they run
+// on `maintenance`, one after the other.
 struct AdminDependencies {
   ingest::Ingestor* ingestor;
   trace::TraceLog* log;

@@ -125,6 +125,9 @@ class PolicyService final : public v1::PolicyService::CallbackService {
                                  ? request.trace().trace_id()
                                  : request.assignment_key();
     FAULTLINE_RETURN_IF_ERROR(CheckLength("assignment_key", key, 1, 256));
+    FAULTLINE_RETURN_IF_ERROR(
+        CheckLength("memory_key", request.memory_key(), 0, 256));
+    const policy::AssignmentKeys keys{key, request.memory_key()};
     FAULTLINE_ASSIGN_OR_RETURN(
         const std::vector<ingest::Ingestor::Similar> similar,
         ingestor_->FindSimilar(project, request.trace(), v1::VIEW_TRAJECTORY,
@@ -132,7 +135,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
 
     v1::RecommendResponse response;
     const auto matcher = board_->Current(project);
-    const auto matches = matcher->Match(request.trace(), key, clock_->Now());
+    const auto matches = matcher->Match(request.trace(), keys, clock_->Now());
     response.set_policy_version(matcher->policy().version());
     for (const policy::RuleMatch& match : matches) {
       v1::RecommendResponse::Match& added = *response.add_matches();
@@ -140,7 +143,7 @@ class PolicyService final : public v1::PolicyService::CallbackService {
       added.set_arm(match.arm);
       added.set_applies(match.applies);
     }
-    *response.mutable_exposure() = matcher->MakeExposure(matches, key);
+    *response.mutable_exposure() = matcher->MakeExposure(matches, keys);
     DescribeNeighborhood(project, similar, &response);
     return response;
   }

@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "client/cli/commands.h"
 #include "client/cli/text.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
@@ -88,6 +89,84 @@ absl::Status ListTicks(Session* session, const TicksOptions& options) {
   return absl::OkStatus();
 }
 
+struct ReplayOptions {
+  bool verify = false;
+  uint64_t tick = 0;
+  uint64_t policy = 0;
+};
+
+// Why a tick that was computed again is not what it was.
+std::string Difference(const v1::ReplayTicksResponse& replayed) {
+  if (replayed.same()) return "same";
+  if (replayed.embedder() != replayed.tick().embedder()) {
+    return "embedded in another way: other options or another release";
+  }
+  return replayed.digest() != replayed.tick().digest() ? "another state"
+                                                       : "another policy";
+}
+
+// Prints each tick as it comes. With `verify`, an error after the first that
+// is not what it was; with `policy`, that version alone, as computed again.
+absl::Status Replay(Session* session, const ReplayOptions& options) {
+  v1::ReplayTicksRequest request;
+  request.set_parent(session->Parent());
+  request.set_last_tick(options.tick);
+  request.set_include_policies(options.policy > 0);
+  v1::AdminService::Stub stub(session->channel());
+  grpc::ClientContext context;
+  const auto reader = stub.ReplayTicks(&context, request);
+  const bool json = session->options().json;
+  if (!json && options.policy == 0) {
+    session->out() << "  TICK        RUNS  POLICY  DIGEST        NOW\n";
+  }
+  v1::ReplayTicksResponse replayed;
+  uint64_t ticks = 0;
+  absl::Status difference;
+  bool found = false;
+  while (reader->Read(&replayed)) {
+    ++ticks;
+    if (options.policy > 0) {
+      found = replayed.policy().version() == options.policy;
+      if (!found) continue;
+      FAULTLINE_RETURN_IF_ERROR(session->PrintJson(replayed.policy()));
+      context.TryCancel();
+      break;
+    }
+    if (json) {
+      FAULTLINE_RETURN_IF_ERROR(session->PrintJson(replayed));
+    } else {
+      session->out() << absl::StreamFormat(
+          "%6d  %10d  %6d  %s  %s  %s\n", replayed.tick().tick(),
+          replayed.tick().runs(), replayed.tick().policy_version(),
+          replayed.tick().digest().substr(0, 12),
+          replayed.digest().substr(0, 12), Difference(replayed));
+      session->out().flush();
+    }
+    if (!replayed.same() && difference.ok()) {
+      difference = absl::DataLossError(
+          absl::StrCat("tick ", replayed.tick().tick(), ": ",
+                       Difference(replayed), "; the log does not give it"));
+      if (!options.verify) continue;
+      context.TryCancel();
+      break;
+    }
+  }
+  const grpc::Status status = reader->Finish();
+  if (found) return absl::OkStatus();
+  if (options.verify && !difference.ok()) return difference;
+  FAULTLINE_RETURN_IF_ERROR(session->ToStatus(status, context));
+  if (options.policy > 0) {
+    return absl::NotFoundError(
+        absl::StrCat("no tick made policy version ", options.policy));
+  }
+  if (!json) {
+    session->out() << ticks << " ticks computed again, "
+                   << (difference.ok() ? "all the same" : "not all the same")
+                   << "\n";
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 void AddTickCommands(CLI::App* app, Session* session) {
@@ -99,6 +178,16 @@ void AddTickCommands(CLI::App* app, Session* session) {
                  [session, options] { return ListTicks(session, *options); });
   AddLimit(ticks, &options->limit);
   ticks->add_flag("--stages", options->stages, "Show the stages of each");
+
+  auto replay_options = std::make_shared<ReplayOptions>();
+  CLI::App* replay = AddCommand(
+      app, session, "replay", "Compute the ticks again from the log",
+      [session, replay_options] { return Replay(session, *replay_options); });
+  replay->add_flag("--verify", replay_options->verify,
+                   "Fail at the first tick that is not what it was");
+  replay->add_option("--last", replay_options->tick, "Tick to end with");
+  replay->add_option("--policy", replay_options->policy,
+                     "Print this version of the policy, as computed again");
 }
 
 }  // namespace faultline::cli

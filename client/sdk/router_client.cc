@@ -89,7 +89,7 @@ class LocalRouterClient : public RouterClient {
   ~LocalRouterClient() override { Stop(); }
 
   Decision Decide(const v1::Trace& context,
-                  absl::string_view assignment_key) const override {
+                  const policy::AssignmentKeys& keys) const override {
     Decision decision;
     decision.matcher = policy_.Get();
     const int64_t contact = contact_nanos_.load(std::memory_order_acquire);
@@ -98,10 +98,8 @@ class LocalRouterClient : public RouterClient {
                          TtlOf(decision.matcher->policy());
     if (decision.stale) return decision;
     decision.policy_version = decision.matcher->policy().version();
-    decision.matches =
-        decision.matcher->Match(context, assignment_key, clock_->Now());
-    decision.exposure =
-        decision.matcher->MakeExposure(decision.matches, assignment_key);
+    decision.matches = decision.matcher->Match(context, keys, clock_->Now());
+    decision.exposure = decision.matcher->MakeExposure(decision.matches, keys);
     return decision;
   }
 

@@ -15,6 +15,7 @@
 #include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
 #include "lib/base/clock.h"
+#include "lib/policy/arm_assignment.h"
 #include "lib/policy/policy_matcher.h"
 
 namespace faultline::sdk {
@@ -112,10 +113,18 @@ class RouterClient {
   virtual ~RouterClient() = default;
 
   // What the policy in force says about a run, of which `context` holds what is
-  // known so far. `assignment_key` draws the arms: the trace id, or what
-  // groups the runs that must share an arm.
+  // known so far. The keys draw the arms; a runtime whose runs share memories
+  // must name the memory (policy::AssignmentKeys), or the arms of its changes
+  // would spoil each other.
   virtual Decision Decide(const v1::Trace& context,
-                          absl::string_view assignment_key) const = 0;
+                          const policy::AssignmentKeys& keys) const = 0;
+
+  // The same, where one key draws all arms: the trace id, or what groups the
+  // runs that must share an arm.
+  Decision Decide(const v1::Trace& context,
+                  absl::string_view assignment_key) const {
+    return Decide(context, policy::AssignmentKeys{assignment_key, {}});
+  }
 
   // Asks the server once, now, in either mode. Returns the server's status;
   // FAILED_PRECONDITION where the policy was refused whole.

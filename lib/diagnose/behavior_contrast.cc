@@ -127,6 +127,7 @@ RunSet RunsWithToken(
     ends |= uint64_t{1} << (key % 64);
   }
   RunSet runs(window.runs.size());
+  if (keys.empty()) return runs;
   for (size_t i = 0; i < window.runs.size(); ++i) {
     for (const embedding::TokenCount& token : window.runs[i]->tokens) {
       if ((ends >> (token.key % 64) & 1) == 0 || !keys.contains(token.key)) {

@@ -15,8 +15,6 @@ constexpr size_t kMinRuns = 20;
 // share.
 constexpr double kMinCellRuns = 5;
 constexpr double kMinCellShare = 0.01;
-// Candidates this close in rate are equally good.
-constexpr double kEqualRate = 0.02;
 // Strength of the pull towards the rate of all candidates (METHODS 5.5).
 constexpr double kShrinkage = 10;
 constexpr double kSignificance = 0.05;
@@ -34,11 +32,27 @@ double Variance(double failed, double runs) {
   return rate * (1 - rate) / runs;
 }
 
-std::vector<const RunSet*> RunsOf(const std::vector<const Feature*>& values) {
-  std::vector<const RunSet*> runs;
-  runs.reserve(values.size());
-  for (const Feature* value : values) runs.push_back(&value->runs);
-  return runs;
+std::vector<const RunSet*> PointersTo(const std::vector<RunSet>& sets) {
+  std::vector<const RunSet*> pointers;
+  pointers.reserve(sets.size());
+  for (const RunSet& set : sets) pointers.push_back(&set);
+  return pointers;
+}
+
+// Runs of each value alone and, where there are more than two, of all values
+// but one: to ask the best, or to avoid the worst.
+std::vector<RunSet> WaysToChoose(const ContextTable& table,
+                                 const std::vector<const Feature*>& values) {
+  std::vector<RunSet> ways;
+  RunSet all(table.size());
+  for (const Feature* value : values) {
+    ways.push_back(value->runs);
+    all = all | value->runs;
+  }
+  if (values.size() > 2) {
+    for (const Feature* value : values) ways.push_back(all & ~value->runs);
+  }
+  return ways;
 }
 
 struct Candidate {
@@ -52,7 +66,10 @@ std::vector<Candidate> RankCandidates(const ContextTable& table,
                                       absl::string_view field,
                                       const RunSet& targets) {
   const std::vector<const Feature*> values = table.Values(field);
-  RegretCounter counter(table, RunsOf(values), targets);
+  std::vector<const RunSet*> runs;
+  runs.reserve(values.size());
+  for (const Feature* value : values) runs.push_back(&value->runs);
+  RegretCounter counter(table, runs, targets);
   counter.Count(scope, scope);
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < values.size(); ++i) {
@@ -255,23 +272,39 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
       RankCandidates(table, scope, field, targets);
   if (candidates.size() < 2) return std::nullopt;
 
-  const Regret& least = candidates.front().regret;
+  // The best ones, of which there may be one or all but one: what they would
+  // spare less its error, so that chance does not choose among equals.
+  const uint32_t cells = candidates.front().regret.cells_with_choice;
+  std::vector<RunSet> best = {RunSet(table.size())};
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.regret.cells_with_choice != cells) continue;
+    names.push_back(candidate.feature->comparison.text());
+    best.push_back(best.back() | candidate.feature->runs);
+  }
+  RegretCounter counter(table, PointersTo(best), targets);
+  counter.Count(scope, scope);
+  const auto worth = [&](size_t count) {
+    const Regret regret = counter.Of(count);
+    return regret.spared - regret.error;
+  };
+  size_t chosen = 1;
+  for (size_t count = 2; count < std::min(best.size(), candidates.size());
+       ++count) {
+    if (worth(count) > worth(chosen)) chosen = count;
+  }
+  names.resize(chosen);
   RouteContrast contrast;
-  contrast.with_choice = RunsWithChoice(table, scope, least);
-  RunSet best(table.size());
+  contrast.best = std::move(names);
+  contrast.with_choice = RunsWithChoice(table, scope, counter.Of(chosen));
   RunSet others(table.size());
   for (const Candidate& candidate : candidates) {
-    if (candidate.regret.spared >= least.spared - kEqualRate &&
-        candidate.regret.cells_with_choice == least.cells_with_choice) {
-      contrast.best.push_back(candidate.feature->comparison.text());
-      best = best | candidate.feature->runs;
-    } else {
-      others = others | candidate.feature->runs;
-    }
+    others = others | (candidate.feature->runs & ~best[chosen]);
   }
   const RunSet runs = contrast.with_choice & ~table.treated();
   const std::optional<ArmContrast> arms =
-      CompareArms(table, best & runs, others & runs, Prognostic::kAnswerer);
+      CompareArms(table, best[chosen] & runs, others & runs,
+                  candidates.front().feature->variable);
   if (!arms) return std::nullopt;
   contrast.arms = *arms;
   return contrast;
@@ -280,17 +313,20 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
 RouteRegret::RouteRegret(const ContextTable& table, absl::string_view field,
                          const RunSet& targets)
     : candidates_(table.Values(field).size()),
-      counter_(table, RunsOf(table.Values(field)), targets) {}
+      ways_(WaysToChoose(table, table.Values(field))),
+      counter_(table, PointersTo(ways_), targets) {}
 
 std::optional<Regret> RouteRegret::In(const RunSet& scope, const RunSet& term) {
   counter_.Count(scope, term);
   std::optional<Regret> least;
   size_t enough = 0;
-  for (size_t i = 0; i < candidates_; ++i) {
+  for (size_t i = 0; i < ways_.size(); ++i) {
     const Regret regret = counter_.Of(i);
     if (regret.runs < kMinRuns) continue;
-    ++enough;
-    if (!least || regret.spared > least->spared) least = regret;
+    if (i < candidates_) ++enough;
+    if (!least || regret.spared - regret.error > least->spared - least->error) {
+      least = regret;
+    }
   }
   return enough < 2 ? std::nullopt : least;
 }

@@ -121,7 +121,7 @@ RunSet RunsWithChoice(const ContextTable& table, const RunSet& scope,
 // How the candidates that answered in a scope fared: the ones that would spare
 // most on the discovery side against the others.
 struct RouteContrast {
-  std::vector<std::string> best;  // names, best first; within 0.02 of it
+  std::vector<std::string> best;  // names, best first; one to all but one
   ArmContrast arms;
   RunSet with_choice;  // runs in scope that the best ones could have answered
 };
@@ -134,7 +134,8 @@ std::optional<RouteContrast> CompareRoutes(const ContextTable& table,
                                            absl::string_view field,
                                            const RunSet& targets);
 
-// Regrets of not asking the best candidate, for many scopes. Not thread-safe.
+// Regrets of not asking the best candidate, or of not avoiding the worst, for
+// many scopes. Not thread-safe.
 class RouteRegret {
  public:
   // Of the values of `field`, which is best for `targets`.
@@ -146,6 +147,7 @@ class RouteRegret {
 
  private:
   size_t candidates_;
+  std::vector<RunSet> ways_;
   RegretCounter counter_;
 };
 

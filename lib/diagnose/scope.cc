@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
+
 namespace faultline::diagnose {
 namespace {
 
@@ -74,7 +76,12 @@ Scope EverythingScope(const ContextTable& table) {
 }
 
 Scope SearchScope(const ContextTable& table, ScopeScore score,
-                  const ScopeGain& gain) {
+                  const ScopeGain& gain, absl::string_view left_out) {
+  const auto may_scope = [left_out](const Feature& feature) {
+    return feature.may_scope &&
+           (left_out.empty() ||
+            !absl::StartsWith(feature.comparison.field(), left_out));
+  };
   Scope scope = EverythingScope(table);
   std::vector<const Feature*> terms;
   double current = score(scope.runs, scope.runs);
@@ -83,7 +90,7 @@ Scope SearchScope(const ContextTable& table, ScopeScore score,
     double best_score =
         current + std::max(gain.absolute, gain.relative * std::abs(current));
     for (const Feature& feature : table.features()) {
-      if (!feature.may_scope) continue;
+      if (!may_scope(feature)) continue;
       const double candidate = score(scope.runs, feature.runs);
       const bool simpler =
           best != nullptr && IsCategory(*best) && !IsCategory(feature);

@@ -2,6 +2,7 @@
 #define FAULTLINE_LIB_DIAGNOSE_SCOPE_H_
 
 #include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
 #include "faultline/v1/predicate.pb.h"
 #include "lib/diagnose/context_table.h"
 #include "lib/diagnose/run_set.h"
@@ -30,9 +31,10 @@ using ScopeScore =
 // Adds, up to three times, the feature that raises `score` most, categories
 // before words and thresholds that are hardly better, until none gains enough.
 // The terms stand in an order of their own, so that equal scopes are equal
-// messages.
+// messages. `left_out`: start of the fields that may not delimit it, such as
+// `memory.` for a change of memory; empty: none.
 Scope SearchScope(const ContextTable& table, ScopeScore score,
-                  const ScopeGain& gain);
+                  const ScopeGain& gain, absl::string_view left_out = "");
 
 // The scope of a cluster: covers its members and few other runs of the
 // discovery side (share of members minus share of the rest, less three

@@ -15,6 +15,8 @@ namespace faultline::embedding {
 namespace {
 
 constexpr absl::string_view kInputField = "task.input";
+constexpr absl::string_view kRouteField = "decisions.route.chosen";
+constexpr absl::string_view kMemoryClassField = "memory.reads.record_class";
 // Distinct words of the input that are context features.
 constexpr size_t kMaxContextWords = 256;
 
@@ -119,6 +121,63 @@ void ExtractFeatures(const v1::Trace& trace, FeatureNames* names, Run* run) {
                                trace.task().embedding().end());
 }
 
+RouteChoice RouteOf(const v1::Trace& trace, FeatureNames* names) {
+  RouteChoice route;
+  const v1::Decision* last = nullptr;
+  for (const v1::Decision& decision : trace.decisions()) {
+    if (decision.kind() != v1::Decision::KIND_ROUTE) continue;
+    ++route.decisions;
+    last = &decision;
+  }
+  if (last == nullptr) return route;
+  const auto key_of = [names](const std::string& name) {
+    const uint64_t key = RouteKey(name);
+    if (names) {
+      names->context.try_emplace(
+          key, ContextFeature{std::string(kRouteField), name, false});
+    }
+    return key;
+  };
+  route.chosen = key_of(last->chosen());
+  route.propensity = last->propensity();
+  route.candidates.reserve(static_cast<size_t>(last->candidates_size()));
+  for (const v1::Decision::Candidate& candidate : last->candidates()) {
+    route.candidates.push_back(key_of(candidate.name()));
+  }
+  std::sort(route.candidates.begin(), route.candidates.end());
+  route.candidates.erase(
+      std::unique(route.candidates.begin(), route.candidates.end()),
+      route.candidates.end());
+  return route;
+}
+
+std::vector<ClassReads> ReadsOf(const v1::Trace& trace, FeatureNames* names) {
+  std::vector<ClassReads> reads;
+  for (const v1::MemoryState::Read& read : trace.memory().reads()) {
+    const uint64_t key = MemoryClassKey(read.record_class());
+    if (names) {
+      names->context.try_emplace(key,
+                                 ContextFeature{std::string(kMemoryClassField),
+                                                read.record_class(), false});
+    }
+    const float age =
+        read.has_age() ? static_cast<float>(ToSeconds(read.age())) : -1;
+    const auto known = std::find_if(
+        reads.begin(), reads.end(),
+        [key](const ClassReads& other) { return other.record_class == key; });
+    if (known == reads.end()) {
+      reads.push_back({key, age});
+    } else {
+      known->oldest = std::max(known->oldest, age);
+    }
+  }
+  std::sort(reads.begin(), reads.end(),
+            [](const ClassReads& a, const ClassReads& b) {
+              return a.record_class < b.record_class;
+            });
+  return reads;
+}
+
 double CostOf(const v1::Trace& trace) {
   if (trace.evaluation().has_cost()) return trace.evaluation().cost();
   double cost = 0;
@@ -136,6 +195,14 @@ double ConfidenceOf(const v1::Evaluation& evaluation) {
 uint64_t ContextKey(absl::string_view field, absl::string_view value,
                     bool word) {
   return base::Hash64(value, base::Hash64(field, word ? kWordSeed : kTextSeed));
+}
+
+uint64_t RouteKey(absl::string_view name) {
+  return ContextKey(kRouteField, name);
+}
+
+uint64_t MemoryClassKey(absl::string_view name) {
+  return ContextKey(kMemoryClassField, name);
 }
 
 uint64_t NumberKey(absl::string_view field) {
@@ -158,6 +225,8 @@ Run ExtractRun(const v1::Trace& trace, FeatureNames* names) {
                              exposure.treatment_probability(),
                              exposure.assignment_key()});
   }
+  run.route = RouteOf(trace, names);
+  run.reads = ReadsOf(trace, names);
   return run;
 }
 

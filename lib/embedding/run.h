@@ -53,6 +53,21 @@ struct RunExposure {
   std::string assignment_key{};  // empty: the trace id
 };
 
+// The last `route` decision of a run, the one that led to its answer. Keys are
+// those of the context feature `decisions.route.chosen = name`.
+struct RouteChoice {
+  uint32_t decisions = 0;  // route decisions of the run; 0: the rest is empty
+  uint64_t chosen = 0;
+  std::vector<uint64_t> candidates;  // ascending, each once; empty: not told
+  double propensity = 0;             // 0: not given
+};
+
+// What a run read of memory, of one class of records.
+struct ClassReads {
+  uint64_t record_class;  // MemoryClassKey
+  float oldest;           // age in seconds; -1: not told
+};
+
 // What the analysis keeps of one trace: sparse tokens, scalars and context.
 // Answers are here for labels and tests only; no embedding reads them.
 struct Run {
@@ -78,6 +93,8 @@ struct Run {
   std::vector<std::pair<uint64_t, float>> context_numbers;
 
   std::vector<RunExposure> exposures;
+  RouteChoice route;
+  std::vector<ClassReads> reads;  // ascending by class
 
   bool known() const { return outcome != v1::OUTCOME_UNSPECIFIED; }
   bool failed() const {
@@ -103,6 +120,11 @@ struct FeatureNames {
 // Key of the context feature `field = value` (or `field` has word `value`).
 uint64_t ContextKey(absl::string_view field, absl::string_view value,
                     bool word = false);
+// Key of a candidate of a route decision: of `decisions.route.chosen = name`.
+uint64_t RouteKey(absl::string_view name);
+// Key of a class of memory records, `memory.reads.record_class = name`; the
+// name is empty where the runtime has no classes.
+uint64_t MemoryClassKey(absl::string_view name);
 // Key of a numeric context field.
 uint64_t NumberKey(absl::string_view field);
 

@@ -1,14 +1,19 @@
 #include "lib/intervene/bounds.h"
 
 #include <cmath>
+#include <string>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "lib/base/error_detail.h"
+#include "lib/base/status_macros.h"
 
 namespace faultline::intervene {
 namespace {
 constexpr size_t kMaxNameBytes = 128;
+constexpr size_t kMaxWeights = 64;
+constexpr double kWeightTolerance = 1e-6;
 }  // namespace
 
 absl::Status Invalid(v1::ErrorDetail::Reason reason, absl::string_view field,
@@ -50,6 +55,39 @@ absl::Status CheckRange(absl::string_view field, double value, double least,
   return Invalid(v1::ErrorDetail::REASON_OUT_OF_RANGE, field,
                  absl::StrFormat("%g to %g", least, most),
                  absl::StrFormat("is %g", value));
+}
+
+absl::Status CheckWeights(absl::string_view field,
+                          absl::string_view weight_name, size_t least_count,
+                          double least, absl::Span<const NamedWeight> weights) {
+  const std::string limit = absl::StrCat(least_count, " to ", kMaxWeights);
+  if (weights.size() < least_count) {
+    return Invalid(v1::ErrorDetail::REASON_REQUIRED, field, limit,
+                   absl::StrCat("has ", weights.size()));
+  }
+  if (weights.size() > kMaxWeights) {
+    return Invalid(v1::ErrorDetail::REASON_TOO_MANY, field, limit,
+                   absl::StrCat("has ", weights.size()));
+  }
+  double sum = 0;
+  absl::flat_hash_set<absl::string_view> names;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const NamedWeight& entry = weights[i];
+    const std::string place = absl::StrCat(field, "[", i, "]");
+    FAULTLINE_RETURN_IF_ERROR(
+        CheckName(absl::StrCat(place, ".name"), entry.name));
+    if (!names.insert(entry.name).second) {
+      return Invalid(v1::ErrorDetail::REASON_CONFLICT,
+                     absl::StrCat(place, ".name"), "each name once",
+                     absl::StrCat("repeats ", entry.name));
+    }
+    FAULTLINE_RETURN_IF_ERROR(CheckRange(absl::StrCat(place, ".", weight_name),
+                                         entry.weight, least, 1));
+    sum += entry.weight;
+  }
+  if (std::abs(sum - 1) <= kWeightTolerance) return absl::OkStatus();
+  return Invalid(v1::ErrorDetail::REASON_OUT_OF_RANGE, field,
+                 "they add up to 1", absl::StrFormat("sum is %g", sum));
 }
 
 }  // namespace faultline::intervene

@@ -1,8 +1,11 @@
 #ifndef FAULTLINE_LIB_INTERVENE_BOUNDS_H_
 #define FAULTLINE_LIB_INTERVENE_BOUNDS_H_
 
+#include <cstddef>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "faultline/v1/error.pb.h"
 #include "faultline/v1/intervention.pb.h"
 
@@ -29,6 +32,19 @@ absl::Status CheckOptionalName(absl::string_view field,
 // Finite and in [least, most].
 absl::Status CheckRange(absl::string_view field, double value, double least,
                         double most);
+
+// Something that is drawn, and its probability.
+struct NamedWeight {
+  absl::string_view name;
+  double weight = 0;
+};
+
+// `least_count` to 64 of them, with different names (CheckName) and weights in
+// [least, 1] that add up to 1. The weights are in the field `weight_name` of
+// each entry.
+absl::Status CheckWeights(absl::string_view field,
+                          absl::string_view weight_name, size_t least_count,
+                          double least, absl::Span<const NamedWeight> weights);
 
 }  // namespace faultline::intervene
 

@@ -1,6 +1,7 @@
 #ifndef FAULTLINE_LIB_INTERVENE_INTERVENTION_TYPE_H_
 #define FAULTLINE_LIB_INTERVENE_INTERVENTION_TYPE_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,11 @@ struct ProposalContext {
   std::vector<const embedding::Run*> runs;
   std::vector<bool> discovery;
   const embedding::FeatureNames* names = nullptr;
+  // Of what is drawn at random; changes from tick to tick.
+  uint64_t seed = 0;
+  // Records of the log that a tick brings, on average: tells how old a run is.
+  // 0: not known, and old runs count as much as new ones.
+  double records_per_tick = 0;
 };
 
 // A change that a type proposes.

@@ -15,6 +15,7 @@
 #include "lib/base/ulid.h"
 #include "lib/diagnose/context_table.h"
 #include "lib/diagnose/scope.h"
+#include "lib/intervene/efficacy.h"
 #include "lib/intervene/type_list.h"
 #include "lib/intervene/types/proposal_support.h"
 #include "lib/policy/policy_matcher.h"
@@ -230,7 +231,9 @@ class Planner {
   void Propose() {
     std::set<std::string> busy;  // clusters with an open intervention
     std::set<Change> taken;
+    std::map<v1::InterventionKind, Efficacy> efficacy;
     for (const auto& [id, intervention] : interventions_) {
+      efficacy[intervention.kind()].Count(intervention);
       if (IsOpen(intervention.status())) busy.insert(intervention.cluster());
       if (IsTaken(intervention)) {
         taken.insert(ChangeOf(intervention.action(), intervention.scope()));
@@ -255,7 +258,7 @@ class Planner {
     // expected reduction first, so that a wide one goes before its parts.
     std::vector<std::vector<Ranked>> ranked_for(contexts.size());
     base::ParallelFor(contexts.size(), input_.threads, [&](size_t c) {
-      ranked_for[c] = Rank(*contexts[c], table);
+      ranked_for[c] = Rank(*contexts[c], table, efficacy);
     });
     std::vector<std::pair<const v1::Cluster*, Proposal>> best;
     for (size_t c = 0; c < contexts.size(); ++c) {
@@ -306,14 +309,19 @@ class Planner {
     Proposal proposal;
   };
 
-  static std::vector<Ranked> Rank(const ProposalContext& context,
-                                  const diagnose::ContextTable& table) {
+  static std::vector<Ranked> Rank(
+      const ProposalContext& context, const diagnose::ContextTable& table,
+      const std::map<v1::InterventionKind, Efficacy>& efficacy) {
     std::vector<Ranked> all;
     for (const auto& type : InterventionTypes()) {
+      const auto known = efficacy.find(type->kind());
+      const double kept =
+          (known == efficacy.end() ? Efficacy() : known->second).Mean();
       const bool answers =
           type->Answers(context.cluster->diagnosis().failure_mode());
       for (Proposal& proposal : type->Propose(context, table)) {
         if (!type->Validate(proposal.action).ok()) continue;
+        proposal.expected_reduction *= kept;
         all.push_back({answers, std::move(proposal)});
       }
     }

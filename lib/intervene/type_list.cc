@@ -10,8 +10,11 @@ namespace faultline::intervene {
 // A type NAME is MakeNAME() in its file in types/.
 #define FAULTLINE_INTERVENTION_TYPES(TYPE) \
   TYPE(RoutingPolicy)                      \
+  TYPE(MemorySchema)                       \
   TYPE(ToolConstraint)                     \
-  TYPE(Guardrail)
+  TYPE(BanditWeights)                      \
+  TYPE(Guardrail)                          \
+  TYPE(PromptStrategy)
 
 #define FAULTLINE_DECLARE(NAME) \
   std::unique_ptr<const InterventionType> Make##NAME();

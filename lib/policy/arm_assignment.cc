@@ -25,6 +25,11 @@ bool HashesBelow(std::initializer_list<absl::string_view> parts, double share) {
 
 }  // namespace
 
+absl::string_view KeyFor(const v1::Action& action, const AssignmentKeys& keys) {
+  return action.has_memory_schema() && !keys.memory.empty() ? keys.memory
+                                                            : keys.run;
+}
+
 v1::Arm DrawArm(absl::string_view assignment_key,
                 absl::string_view intervention_id, absl::string_view salt,
                 double probability) {

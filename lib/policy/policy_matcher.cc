@@ -122,12 +122,12 @@ PolicyMatcher::PolicyMatcher(v1::Policy policy) : policy_(std::move(policy)) {
 }
 
 std::vector<RuleMatch> PolicyMatcher::Match(const v1::Trace& context,
-                                            absl::string_view assignment_key,
+                                            const AssignmentKeys& keys,
                                             absl::Time now) const {
   std::vector<RuleMatch> matches;
-  if (rules_.empty() || InGlobalHoldout(assignment_key, policy_)) {
-    return matches;
-  }
+  if (rules_.empty() || InGlobalHoldout(keys.run, policy_)) return matches;
+  const bool memory_held_out =
+      !keys.memory.empty() && InGlobalHoldout(keys.memory, policy_);
   matches.reserve(std::min<size_t>(rules_.size(), 16));
   PredicateSet::Reader reader(predicates_, context);
   absl::InlinedVector<bool, 64> taken(knob_count_, false);
@@ -136,8 +136,10 @@ std::vector<RuleMatch> PolicyMatcher::Match(const v1::Trace& context,
       continue;
     }
     const v1::Rule& rule = *compiled.rule;
-    const v1::Arm arm = DrawArm(assignment_key, rule.intervention_id(),
-                                rule.salt(), rule.treatment_probability());
+    if (memory_held_out && rule.action().has_memory_schema()) continue;
+    const v1::Arm arm =
+        DrawArm(KeyFor(rule.action(), keys), rule.intervention_id(),
+                rule.salt(), rule.treatment_probability());
     const bool applies = arm == v1::ARM_TREATMENT && !taken[compiled.knob];
     if (applies) taken[compiled.knob] = true;
     matches.push_back(RuleMatch{&rule, arm, applies});
@@ -145,9 +147,8 @@ std::vector<RuleMatch> PolicyMatcher::Match(const v1::Trace& context,
   return matches;
 }
 
-v1::Exposure PolicyMatcher::MakeExposure(
-    const std::vector<RuleMatch>& matches,
-    absl::string_view assignment_key) const {
+v1::Exposure PolicyMatcher::MakeExposure(const std::vector<RuleMatch>& matches,
+                                         const AssignmentKeys& keys) const {
   v1::Exposure exposure;
   exposure.set_policy_version(policy_.version());
   exposure.mutable_interventions()->Reserve(static_cast<int>(matches.size()));
@@ -156,8 +157,8 @@ v1::Exposure PolicyMatcher::MakeExposure(
         exposure.add_interventions();
     intervention->set_intervention_id(match.rule->intervention_id());
     intervention->set_arm(match.arm);
-    intervention->set_assignment_key(assignment_key.data(),
-                                     assignment_key.size());
+    const absl::string_view key = KeyFor(match.rule->action(), keys);
+    intervention->set_assignment_key(key.data(), key.size());
     intervention->set_treatment_probability(
         match.rule->treatment_probability());
   }

@@ -32,15 +32,27 @@ class PolicyMatcher {
   // unsupported(): a no-op, to be reported as a NACK.
   static std::shared_ptr<const PolicyMatcher> Create(v1::Policy policy);
 
-  // Rules that match, in order of priority, with the arm that the key draws.
-  // Empty for a key in the global holdout. `now` decides about expiry.
+  // Rules that match, in order of priority, with the arm that their key draws.
+  // None for a run in the global holdout, none of memory for a memory in it.
+  // `now` decides about expiry.
   std::vector<RuleMatch> Match(const v1::Trace& context,
-                               absl::string_view assignment_key,
+                               const AssignmentKeys& keys,
                                absl::Time now) const;
 
   // What the run must carry: one entry for each match, whatever its arm.
   v1::Exposure MakeExposure(const std::vector<RuleMatch>& matches,
-                            absl::string_view assignment_key) const;
+                            const AssignmentKeys& keys) const;
+
+  // The same, where one key draws all arms.
+  std::vector<RuleMatch> Match(const v1::Trace& context,
+                               absl::string_view assignment_key,
+                               absl::Time now) const {
+    return Match(context, AssignmentKeys{assignment_key, {}}, now);
+  }
+  v1::Exposure MakeExposure(const std::vector<RuleMatch>& matches,
+                            absl::string_view assignment_key) const {
+    return MakeExposure(matches, AssignmentKeys{assignment_key, {}});
+  }
 
   const v1::Policy& policy() const { return policy_; }
   // `intervention id: reason` of each rule that was left out.

@@ -9,9 +9,8 @@
 #include "absl/synchronization/mutex.h"
 #include "lib/base/published.h"
 #include "lib/base/status_macros.h"
-#include "lib/slowloop/identity.h"
+#include "lib/slowloop/log_window.h"
 #include "lib/slowloop/project_config.h"
-#include "lib/slowloop/run_window.h"
 #include "lib/slowloop/tick.h"
 #include "lib/store/ordered_key.h"
 
@@ -57,46 +56,28 @@ class SlowLoopImpl : public SlowLoop {
  public:
   SlowLoopImpl(absl::string_view project, const Options& options,
                const Dependencies& dependencies,
-               const v1::ProjectConfig& config,
+               const v1::ProjectConfig& defaults,
                std::shared_ptr<const TickSnapshot> snapshot)
       : project_(project),
         options_(options),
         dependencies_(dependencies),
-        config_(config),
-        window_(CapacityOf(config)),
-        snapshot_(std::move(snapshot)) {
-    window_.Pin(ExemplarsOf(snapshot_.Get()->state));
-  }
+        defaults_(defaults),
+        window_(project, defaults, snapshot->state, dependencies.log),
+        snapshot_(std::move(snapshot)) {}
 
   absl::StatusOr<v1::Tick> RunOnce() override {
     absl::MutexLock lock(&mutex_);
-    FAULTLINE_RETURN_IF_ERROR(ReadLog());
+    FAULTLINE_RETURN_IF_ERROR(
+        window_.ReadTo(dependencies_.log->LastSequence(project_)));
     const std::shared_ptr<const TickSnapshot> previous = snapshot_.Get();
     const std::shared_ptr<const policy::PolicyMatcher> current =
         dependencies_.board->Current(project_);
     TickInput input;
-    input.project = project_;
+    window_.FillIn(previous->state, &input);
     input.tick = previous->state.tick().tick() + 1;
     input.now = dependencies_.clock->Now();
-    input.watermark = watermark_;
-    input.window = &window_;
-    for (const auto& [sequence, review] : reviews_) {
-      if (sequence > previous->state.tick().watermark()) {
-        input.reviews.push_back(review);
-      }
-    }
-    for (const v1::ClusterReview& review : cluster_reviews_) {
-      if (review.sequence() > previous->state.tick().watermark()) {
-        input.cluster_reviews.push_back(review);
-      }
-    }
-    input.config = config_;
-    input.previous = &previous->state;
     input.previous_policy = &current->policy();
     input.embedder = options_.embedder;
-    input.read_trace = [this](uint64_t sequence) {
-      return dependencies_.log->ReadTrace(project_, sequence);
-    };
     input.threads = options_.threads;
     input.clock = dependencies_.clock;
     FAULTLINE_ASSIGN_OR_RETURN(TickOutput output, ComputeTick(input));
@@ -128,42 +109,34 @@ class SlowLoopImpl : public SlowLoop {
     return ticks;
   }
 
- private:
-  static RunWindow::Capacity CapacityOf(const v1::ProjectConfig& config) {
-    RunWindow::Capacity capacity;
-    capacity.failures = config.max_failures();
-    capacity.successes = config.max_successes();
-    return capacity;
+  absl::Status Replay(
+      const std::function<bool(const ReplayedTick&)>& visit) const override {
+    ReplayInput input;
+    input.project = project_;
+    input.log = dependencies_.log;
+    input.read_tick = [this](uint64_t tick) { return ReadTick(tick); };
+    input.read_policy = [this](uint64_t version) {
+      return dependencies_.board->Version(project_, version);
+    };
+    input.defaults = defaults_;
+    input.embedder = options_.embedder;
+    input.threads = options_.threads;
+    input.clock = dependencies_.clock;
+    return ReplayTicks(input, visit);
   }
 
-  // Applies what the log holds beyond watermark_ to the window.
-  absl::Status ReadLog() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const uint64_t last = dependencies_.log->LastSequence(project_);
-    absl::Status config_status;
-    FAULTLINE_RETURN_IF_ERROR(dependencies_.log->Scan(
-        project_, watermark_ + 1, last,
-        [&](const v1::LogRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-          if (record.has_review()) {
-            reviews_.emplace_back(record.sequence(), record.review());
-          } else if (record.has_cluster_review()) {
-            cluster_reviews_.push_back(record.cluster_review());
-            cluster_reviews_.back().set_sequence(record.sequence());
-          } else if (record.has_config()) {
-            // A recorded value is whole: the server's defaults are in it.
-            auto config = ResolveConfig(record.config(), {});
-            if (!config.ok()) {
-              config_status = config.status();
-              return false;
-            }
-            config_ = *std::move(config);
-            window_.SetCapacity(CapacityOf(config_));
-          } else {
-            window_.Apply(record);
-          }
-          watermark_ = record.sequence();
-          return true;
-        }));
-    return config_status;
+ private:
+  // NOT_FOUND where there is none.
+  absl::StatusOr<v1::Tick> ReadTick(uint64_t number) const {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const std::string stored,
+        dependencies_.store->Get(Family::kTicks, TickKey(project_, number)));
+    v1::Tick tick;
+    if (!tick.ParseFromString(stored)) {
+      return absl::DataLossError(absl::StrCat(
+          "project ", project_, ": stored tick ", number, " is corrupt"));
+    }
+    return tick;
   }
 
   // Stores tick and policy in one write, then swaps the snapshots.
@@ -172,6 +145,8 @@ class SlowLoopImpl : public SlowLoop {
                                    TickOutput output)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     v1::Tick report = output.state.tick();
+    *report.mutable_config() = output.state.config();
+    report.set_embedder(output.embedder->fingerprint());
     for (v1::TickStage& stage : output.stages) {
       *report.add_stages() = std::move(stage);
     }
@@ -189,10 +164,8 @@ class SlowLoopImpl : public SlowLoop {
     const bool new_epoch =
         output.state.corpus().epoch() != previous.state.corpus().epoch();
     const std::shared_ptr<const embedding::Embedder> embedder = output.embedder;
-    window_.Pin(ExemplarsOf(output.state));
+    window_.Applied(output.state);
     snapshot_.Publish(MakeSnapshot(std::move(output.state), embedder));
-    reviews_.clear();
-    cluster_reviews_.clear();
     if (new_policy) {
       FAULTLINE_RETURN_IF_ERROR(
           dependencies_.board->Publish(project_, output.policy));
@@ -206,15 +179,10 @@ class SlowLoopImpl : public SlowLoop {
   const std::string project_;
   const Options options_;
   const Dependencies dependencies_;
+  const v1::ProjectConfig defaults_;  // every field filled in
 
   mutable absl::Mutex mutex_;
-  v1::ProjectConfig config_ ABSL_GUARDED_BY(mutex_);
-  RunWindow window_ ABSL_GUARDED_BY(mutex_);
-  uint64_t watermark_ ABSL_GUARDED_BY(mutex_) = 0;
-  // Reviews read and not yet applied by a stored tick, with their sequence.
-  std::vector<std::pair<uint64_t, v1::InterventionReview>> reviews_
-      ABSL_GUARDED_BY(mutex_);
-  std::vector<v1::ClusterReview> cluster_reviews_ ABSL_GUARDED_BY(mutex_);
+  LogWindow window_ ABSL_GUARDED_BY(mutex_);
 
   base::Published<TickSnapshot> snapshot_;
 };

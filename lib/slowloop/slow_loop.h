@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/embedding/embedder.h"
 #include "lib/policy/policy_board.h"
+#include "lib/slowloop/replay.h"
 #include "lib/store/key_value_store.h"
 #include "lib/trace/trace_log.h"
 
@@ -67,6 +68,10 @@ class SlowLoop {
   // Ticks below `before` (0: all), latest first, at most `limit`.
   virtual absl::StatusOr<std::vector<v1::Tick>> Ticks(uint64_t before,
                                                       int limit) const = 0;
+
+  // As ReplayTicks, of the stored ticks. Does not keep ticks from running.
+  virtual absl::Status Replay(
+      const std::function<bool(const ReplayedTick&)>& visit) const = 0;
 };
 
 }  // namespace faultline::slowloop

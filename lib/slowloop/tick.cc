@@ -718,6 +718,9 @@ absl::StatusOr<std::string> Workspace::PlanInterventions() {
     context.runs = runs_;
     context.discovery = discovery_;
     context.names = &input_.window->names();
+    context.seed = base::Mix64(input_.config.seed() + 2) ^ input_.tick;
+    context.records_per_tick = static_cast<double>(input_.watermark) /
+                               static_cast<double>(input_.tick);
   }
   plan.interventions.assign(output_.state.interventions().begin(),
                             output_.state.interventions().end());

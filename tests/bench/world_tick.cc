@@ -10,6 +10,17 @@
 #include "lib/slowloop/project_config.h"
 
 namespace faultline::bench {
+namespace {
+
+// The defaults, with a window of so many failures and successes.
+v1::ProjectConfig Config(uint64_t failures) {
+  v1::ProjectConfig config = *slowloop::ResolveConfig({}, {});
+  config.set_max_failures(failures);
+  config.set_max_successes(failures);
+  return config;
+}
+
+}  // namespace
 
 TraceFile::TraceFile() : file_(std::tmpfile()) {}
 
@@ -38,38 +49,33 @@ absl::StatusOr<v1::Trace> TraceFile::Read(uint64_t i) const {
   return trace;
 }
 
-WorldTicks::WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
-                       int threads)
-    : world_(options),
-      failures_(failures),
+TickDriver::TickDriver(v1::ProjectConfig config, int threads)
+    : config_(std::move(config)),
       threads_(threads),
-      config_(*slowloop::ResolveConfig({}, {})),
-      window_({.failures = failures, .successes = failures}) {
-  Advance();
+      window_({.failures = config_.max_failures(),
+               .successes = config_.max_successes()}) {}
+
+uint64_t TickDriver::Append(const v1::Trace& trace) {
+  traces_.Append(trace);
+  v1::LogRecord record;
+  record.set_sequence(++last_sequence_);
+  *record.mutable_trace() = trace;
+  window_.Apply(record);
+  return last_sequence_;
 }
 
-void WorldTicks::Advance() {
-  for (uint64_t failures = 0; failures < failures_; ++next_sequence_) {
-    worlds::SimulatedRun run = world_.Draw(next_sequence_ - 1);
-    failures += run.truth.failed ? 1 : 0;
-    truths_.push_back(std::move(run.truth));
-    traces_.Append(run.trace);
-    v1::LogRecord record;
-    record.set_sequence(next_sequence_);
-    *record.mutable_trace() = std::move(run.trace);
-    window_.Apply(record);
-  }
+absl::Time TickDriver::now() const {
+  return absl::UnixEpoch() + absl::Seconds(last_sequence_ + 1);
 }
 
-absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
+absl::StatusOr<slowloop::TickOutput> TickDriver::Tick() {
   const v1::TickState previous = state_;
   const v1::Policy previous_policy = policy_;
   slowloop::TickInput input;
   input.project = "world";
   input.tick = previous.tick().tick() + 1;
-  // Of the data alone, as the rest of the input is.
-  input.now = absl::UnixEpoch() + absl::Seconds(next_sequence_);
-  input.watermark = next_sequence_ - 1;
+  input.now = now();
+  input.watermark = last_sequence_;
   input.window = &window_;
   input.cluster_reviews = std::exchange(reviews_, {});
   input.config = config_;
@@ -86,11 +92,29 @@ absl::StatusOr<slowloop::TickOutput> WorldTicks::Tick() {
   return output;
 }
 
+WorldTicks::WorldTicks(const worlds::WorldOptions& options, uint64_t failures,
+                       int threads)
+    : world_(options),
+      failures_(failures),
+      threads_(threads),
+      driver_(Config(failures), threads) {
+  Advance();
+}
+
+void WorldTicks::Advance() {
+  for (uint64_t failures = 0; failures < failures_;) {
+    worlds::SimulatedRun run = world_.Draw(truths_.size());
+    failures += run.truth.failed ? 1 : 0;
+    truths_.push_back(std::move(run.truth));
+    driver_.Append(run.trace);
+  }
+}
+
 WorldFailures WorldTicks::MapFailures(
     const embedding::Embedder& embedder) const {
   WorldFailures failures{
-      bench::MapFailures(window_, config_.discovery_share(), embedder,
-                         v1::VIEW_BEHAVIOR, threads_),
+      bench::MapFailures(driver_.window(), driver_.config().discovery_share(),
+                         embedder, v1::VIEW_BEHAVIOR, threads_),
       {}};
   failures.truth.reserve(failures.sequence.size());
   for (const uint64_t sequence : failures.sequence) {

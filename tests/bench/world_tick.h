@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "faultline/v1/config.pb.h"
 #include "faultline/v1/lineage.pb.h"
 #include "faultline/v1/tick.pb.h"
 #include "faultline/v1/trace.pb.h"
@@ -41,8 +43,50 @@ class TraceFile {
   std::vector<uint64_t> end_;  // of each trace
 };
 
-// The slow loop over a world: a window that moves over its runs, and the real
-// tick wherever it stands. Not thread-safe.
+// The slow loop over runs that are handed to it: the real tick, wherever it
+// stands. Not thread-safe.
+class TickDriver {
+ public:
+  // `config`: every field filled in; its capacities bound the window.
+  TickDriver(v1::ProjectConfig config, int threads);
+
+  // Adds a run; returns its sequence.
+  uint64_t Append(const v1::Trace& trace);
+
+  // A reviewer's decision, which the next tick applies.
+  void Review(v1::ClusterReview review) {
+    reviews_.push_back(std::move(review));
+  }
+
+  // A tick over the window. Returns its errors.
+  absl::StatusOr<slowloop::TickOutput> Tick();
+
+  // A run that was added. As TraceFile::Read.
+  absl::StatusOr<v1::Trace> ReadTrace(uint64_t sequence) const {
+    return traces_.Read(sequence - 1);
+  }
+
+  const v1::ProjectConfig& config() const { return config_; }
+  const slowloop::RunWindow& window() const { return window_; }
+  // As the last tick left them.
+  const v1::TickState& state() const { return state_; }
+  const v1::Policy& policy() const { return policy_; }
+  // What the next tick takes for the time: of the data alone, a second a run.
+  absl::Time now() const;
+
+ private:
+  const v1::ProjectConfig config_;
+  const int threads_;
+  slowloop::RunWindow window_;
+  TraceFile traces_;
+  uint64_t last_sequence_ = 0;
+  std::vector<v1::ClusterReview> reviews_;
+  v1::TickState state_;
+  v1::Policy policy_;
+};
+
+// The slow loop over a world: a window that moves over its runs. Not
+// thread-safe.
 class WorldTicks {
  public:
   // A window holds `failures` failures and the latest successes before the last
@@ -53,17 +97,11 @@ class WorldTicks {
   // Moves the window on until all of its failures are new.
   void Advance();
 
-  // A reviewer's decision, which the next tick applies.
-  void Review(v1::ClusterReview review) {
-    reviews_.push_back(std::move(review));
-  }
-
-  // A tick over the window. Returns its errors.
-  absl::StatusOr<slowloop::TickOutput> Tick();
-
-  // A run that was drawn. As TraceFile::Read.
+  // As TickDriver.
+  void Review(v1::ClusterReview review) { driver_.Review(std::move(review)); }
+  absl::StatusOr<slowloop::TickOutput> Tick() { return driver_.Tick(); }
   absl::StatusOr<v1::Trace> ReadTrace(uint64_t sequence) const {
-    return traces_.Read(sequence - 1);
+    return driver_.ReadTrace(sequence);
   }
 
   // What the tick that gave `embedder` clustered in the behaviour view.
@@ -79,15 +117,8 @@ class WorldTicks {
   const worlds::World world_;
   const uint64_t failures_;
   const int threads_;
-  const v1::ProjectConfig config_;
-  slowloop::RunWindow window_;
-  uint64_t next_sequence_ = 1;
-  // Of every run so far.
-  TraceFile traces_;
-  std::vector<worlds::Truth> truths_;
-  std::vector<v1::ClusterReview> reviews_;
-  v1::TickState state_;
-  v1::Policy policy_;
+  TickDriver driver_;
+  std::vector<worlds::Truth> truths_;  // of every run so far
 };
 
 }  // namespace faultline::bench

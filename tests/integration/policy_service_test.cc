@@ -267,6 +267,33 @@ TEST_F(PolicyServiceTest, RecommendNeedsAKey) {
   EXPECT_EQ(TrailingDetail(call)->field(), "assignment_key");
 }
 
+TEST_F(PolicyServiceTest, MemoriesDrawTheArmsOfTheirChanges) {
+  v1::Policy policy = MakePolicy("qa");
+  policy.mutable_rules(0)
+      ->mutable_action()
+      ->mutable_memory_schema()
+      ->set_refuse_conflicting_writes(true);
+  PublishPolicy(policy);
+  v1::RecommendRequest request;
+  request.set_parent("projects/p");
+  *request.mutable_trace() = MakeTrace("new", "pay");
+  request.mutable_trace()->mutable_task()->set_type("qa");
+  request.set_memory_key("shop");
+  {
+    grpc::ClientContext call;
+    v1::RecommendResponse response;
+    ASSERT_TRUE(stub_->Recommend(&call, request, &response).ok());
+    ASSERT_THAT(response.exposure().interventions(), SizeIs(1));
+    EXPECT_EQ(response.exposure().interventions(0).assignment_key(), "shop");
+  }
+  request.set_memory_key(std::string(257, 'x'));
+  grpc::ClientContext call;
+  v1::RecommendResponse response;
+  EXPECT_EQ(stub_->Recommend(&call, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(TrailingDetail(call)->field(), "memory_key");
+}
+
 TEST_F(PolicyServiceTest, VersionsArePaged) {
   for (int i = 0; i < 5; ++i) PublishPolicy(MakePolicy(absl::StrCat("t", i)));
   v1::ListPolicyVersionsRequest request;

@@ -107,6 +107,21 @@ absl::StatusOr<std::vector<v1::Tick>> FakeLoop::Ticks(uint64_t before,
   return ticks;
 }
 
+absl::Status FakeLoop::Replay(
+    const std::function<bool(const slowloop::ReplayedTick&)>& visit) const {
+  absl::MutexLock lock(&mutex_);
+  for (auto tick = ticks_.rbegin(); tick != ticks_.rend(); ++tick) {
+    slowloop::ReplayedTick replayed;
+    replayed.recorded = *tick;
+    replayed.recorded.set_digest("then");
+    replayed.digest = tick->watermark() == 1 ? "then" : "now";
+    replayed.policy.set_version(tick->tick());
+    replayed.same_policy = true;
+    if (!visit(replayed)) break;
+  }
+  return absl::OkStatus();
+}
+
 void FakeLoop::SetState(v1::TickState state) {
   absl::MutexLock lock(&mutex_);
   std::shared_ptr<slowloop::TickSnapshot> next = MakeSnapshot();

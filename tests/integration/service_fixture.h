@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -57,6 +58,9 @@ class FakeLoop : public slowloop::SlowLoop {
   std::shared_ptr<const slowloop::TickSnapshot> Snapshot() const override;
   absl::StatusOr<std::vector<v1::Tick>> Ticks(uint64_t before,
                                               int limit) const override;
+  // The ticks so far; those that saw more than one record come out different.
+  absl::Status Replay(const std::function<bool(const slowloop::ReplayedTick&)>&
+                          visit) const override;
 
   // Published at once; the tick of the present state is kept.
   void SetState(v1::TickState state);

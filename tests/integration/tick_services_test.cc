@@ -460,6 +460,72 @@ TEST_F(TickServicesTest, TicksRunWhenTriggeredAndAreListed) {
   EXPECT_THAT(ticks, ElementsAre(5, 4, 3, 2, 1));
 }
 
+TEST_F(TickServicesTest, AReplayStreamsEveryTickWithItsComparison) {
+  Store({MakeTrace("a")});
+  v1::Tick tick;
+  ASSERT_TRUE(TriggerTick(&tick).ok());
+  ASSERT_TRUE(TriggerTick(&tick).ok());
+  Store({MakeTrace("b")});
+  ASSERT_TRUE(TriggerTick(&tick).ok());
+
+  v1::ReplayTicksRequest request;
+  request.set_parent("projects/p");
+  const auto replay = [&](grpc::Status* status) {
+    grpc::ClientContext call;
+    const auto reader = admin_->ReplayTicks(&call, request);
+    std::vector<v1::ReplayTicksResponse> ticks;
+    v1::ReplayTicksResponse response;
+    while (reader->Read(&response)) ticks.push_back(response);
+    *status = reader->Finish();
+    return ticks;
+  };
+  grpc::Status status;
+  std::vector<v1::ReplayTicksResponse> ticks = replay(&status);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  ASSERT_THAT(ticks, SizeIs(3));
+  EXPECT_TRUE(ticks[0].same());
+  EXPECT_TRUE(ticks[1].same());
+  EXPECT_FALSE(ticks[2].same());
+  EXPECT_EQ(ticks[2].tick().tick(), 3);
+  EXPECT_EQ(ticks[2].tick().digest(), "then");
+  EXPECT_EQ(ticks[2].digest(), "now");
+  EXPECT_FALSE(ticks[2].has_policy());
+
+  request.set_last_tick(2);
+  request.set_include_policies(true);
+  ticks = replay(&status);
+  ASSERT_THAT(ticks, SizeIs(2));
+  EXPECT_EQ(ticks[1].policy().version(), 2);
+
+  request.set_parent("projects/none");
+  EXPECT_THAT(replay(&status), SizeIs(0));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::NOT_FOUND);
+}
+
+TEST_F(TickServicesTest, AReplayEndsWhenItsClientIsGone) {
+  Store({MakeTrace("a")});
+  v1::Tick tick;
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(TriggerTick(&tick).ok());
+  v1::ReplayTicksRequest request;
+  request.set_parent("projects/p");
+  {
+    grpc::ClientContext call;
+    const auto reader = admin_->ReplayTicks(&call, request);
+    v1::ReplayTicksResponse response;
+    ASSERT_TRUE(reader->Read(&response));
+    call.TryCancel();
+    EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  // The thread is free for the next one.
+  grpc::ClientContext call;
+  const auto reader = admin_->ReplayTicks(&call, request);
+  v1::ReplayTicksResponse response;
+  int ticks = 0;
+  while (reader->Read(&response)) ++ticks;
+  EXPECT_TRUE(reader->Finish().ok());
+  EXPECT_EQ(ticks, 3);
+}
+
 TEST_F(TickServicesTest, AnImpatientClientDoesNotStopTheTick) {
   Store({MakeTrace("a")});
   FakeLoop* loop = Loop();

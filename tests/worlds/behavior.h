@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
+#include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
 #include "tests/worlds/dice.h"
 
@@ -47,7 +49,25 @@ class Behavior {
   // Steps, memory accesses and signals of a run that started at start_time.
   virtual void Act(const Context& context, const Course& course, Dice* dice,
                    v1::Trace* trace) const = 0;
+
+  // Index of a model or a prompt; -1: there is none of that name.
+  virtual int ModelNamed(const std::string& name) const = 0;
+  virtual int PromptNamed(const std::string& name) const = 0;
+  // Whether a runtime that carries out `action`, a guardrail or a constraint of
+  // a tool, comes upon what marks the mode.
+  virtual bool Stops(const v1::Action& action, int mode) const = 0;
+  // Whether some action does.
+  virtual bool Stoppable(int mode) const = 0;
 };
+
+// Index of a name in a list; -1: it is not there.
+template <size_t n>
+int IndexOf(const char* const (&names)[n], const std::string& name) {
+  for (size_t i = 0; i < n; ++i) {
+    if (name == names[i]) return static_cast<int>(i);
+  }
+  return -1;
+}
 
 // Markov chains of tool calls, one for each task type, tilted by model and
 // prompt. Modes mark a run by loops, bursts of errors, foreign tools, calls

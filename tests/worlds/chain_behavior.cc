@@ -72,6 +72,14 @@ class ChainBehavior final : public Behavior {
                 v1::Trace* trace) const override;
   void Act(const Context& context, const Course& course, Dice* dice,
            v1::Trace* trace) const override;
+  int ModelNamed(const std::string& name) const override {
+    return IndexOf(kModelNames, name);
+  }
+  int PromptNamed(const std::string& name) const override {
+    return IndexOf(kPromptNames, name);
+  }
+  bool Stops(const v1::Action& action, int mode) const override;
+  bool Stoppable(int mode) const override;
 
  private:
   struct Chain {
@@ -398,6 +406,51 @@ void ChainBehavior::Describe(const Context& context, Dice* dice,
                                         ? dice->Between(30, 90) * 86'400
                                         : dice->Between(1, 72) * 3600);
   }
+}
+
+// Of one tool, of which a constraint may permit fewer calls.
+bool OnTool(const Sign& sign) {
+  switch (sign.mark) {
+    case Mark::kErrorBurst:
+    case Mark::kLoop:
+    case Mark::kForeignCall:
+    case Mark::kEndsWith:
+      return sign.tool >= 0;
+    case Mark::kPingPong:
+    case Mark::kEmptySearch:
+    case Mark::kCutShort:
+    case Mark::kUnusedMemory:
+    case Mark::kConfident:
+      return false;
+  }
+  return false;
+}
+
+bool ChainBehavior::Stoppable(int mode) const {
+  return std::any_of(signatures_[mode].begin(), signatures_[mode].end(),
+                     [](const Sign& sign) {
+                       return sign.mark == Mark::kLoop || OnTool(sign);
+                     });
+}
+
+bool ChainBehavior::Stops(const v1::Action& action, int mode) const {
+  constexpr double kLoopLength = 5;  // most loops are as long
+  const v1::Guardrail& guardrail = action.guardrail();
+  const v1::ToolConstraint& constraint = action.tool_constraint();
+  const auto comes_upon = [&](const Sign& sign) {
+    if (action.has_guardrail()) {
+      return sign.mark == Mark::kLoop &&
+             guardrail.check() == v1::Guardrail::CHECK_MAX_REPEATS &&
+             guardrail.threshold() <= kLoopLength;
+    }
+    return OnTool(sign) && constraint.tool() == tool_name_[sign.tool] &&
+           (constraint.has_disable() ||
+            (constraint.has_call_limit() &&
+             constraint.call_limit().max_calls() < kLoopLength));
+  };
+  return (action.has_guardrail() || action.has_tool_constraint()) &&
+         std::any_of(signatures_[mode].begin(), signatures_[mode].end(),
+                     comes_upon);
 }
 
 void ChainBehavior::Act(const Context& context, const Course& course,

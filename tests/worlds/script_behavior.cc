@@ -71,6 +71,15 @@ class ScriptBehavior final : public Behavior {
                 v1::Trace* trace) const override;
   void Act(const Context& context, const Course& course, Dice* dice,
            v1::Trace* trace) const override;
+  int ModelNamed(const std::string& name) const override {
+    return IndexOf(kModelNames, name);
+  }
+  int PromptNamed(const std::string& name) const override {
+    return IndexOf(kPromptNames, name);
+  }
+  // Nothing marks these modes that a guard could count.
+  bool Stops(const v1::Action&, int) const override { return false; }
+  bool Stoppable(int) const override { return false; }
 
  private:
   Plan MakePlan(const Context& context, Dice* dice) const;

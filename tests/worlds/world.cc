@@ -20,10 +20,10 @@ constexpr double kOtherSliceRate = 0.3;
 // Runs that bear a signature without its event, and without harm.
 constexpr double kDecoyRate = 0.02;
 
-constexpr double kTrueFix = 0.35;
-constexpr double kWrongFix = 1;
-constexpr double kHarmfulFix = 2;
-constexpr double kHarmfulShare = 0.1;
+// Factors on the rate of a mode: whose marks a guard comes upon, and, in the
+// harmful world, that a change spares nothing.
+constexpr double kStopped = 0.35;
+constexpr double kHarm = 2;
 
 // Share of the runs in its trigger that a mode strikes, in chains.
 constexpr double kChainRate = 0.17;
@@ -59,26 +59,22 @@ int CountOf(const ContextSizes& sizes, Variable variable) {
   return 0;
 }
 
-v1::InterventionKind FixFor(Variable cause) {
-  switch (cause) {
-    case Variable::kTaskType:
-      return v1::INTERVENTION_KIND_GUARDRAIL;
-    case Variable::kModel:
-      return v1::INTERVENTION_KIND_ROUTING_POLICY;
-    case Variable::kPrompt:
-      return v1::INTERVENTION_KIND_PROMPT_STRATEGY;
-    case Variable::kMemory:
-      return v1::INTERVENTION_KIND_MEMORY_SCHEMA;
-    case Variable::kVersion:
-      return v1::INTERVENTION_KIND_BANDIT_WEIGHTS;
-    case Variable::kToolset:
-      return v1::INTERVENTION_KIND_TOOL_CONSTRAINT;
-  }
-  return v1::INTERVENTION_KIND_UNSPECIFIED;
-}
-
 bool Holds(const Condition& condition, const Context& context) {
   return ValueOf(context, condition.variable) == condition.value;
+}
+
+// The context that is left of one by changes. Memory that drops old records,
+// or takes no conflicting ones, is as good as fresh.
+Context Changed(const Context& drawn, const Changes& changes) {
+  constexpr int kFresh = 1, kStale = 2, kContradictory = 3;
+  Context context = drawn;
+  if (changes.model >= 0) context.model = changes.model;
+  if (changes.prompt >= 0) context.prompt = changes.prompt;
+  if ((changes.drops_old_records && context.memory == kStale) ||
+      (changes.refuses_conflicts && context.memory == kContradictory)) {
+    context.memory = kFresh;
+  }
+  return context;
 }
 
 }  // namespace
@@ -123,7 +119,9 @@ World::World(const WorldOptions& options)
     failing_[2 * type + 1] = options.kind == WorldKind::kSliceNull;
   }
   PlantModes();
-  ListFixes();
+  for (int m = 0; m < options.modes; ++m) {
+    stoppable_.push_back(behavior_->Stoppable(m));
+  }
 }
 
 void World::PlantModes() {
@@ -164,34 +162,11 @@ void World::PlantModes() {
   }
 }
 
-void World::ListFixes() {
-  Dice dice(options_.seed, kPlan, 2);
-  const bool placebo = options_.kind == WorldKind::kPlacebo;
-  for (int m = 0; m < options_.modes; ++m) {
-    const Condition cause = modes_[m].trigger[0];
-    const v1::InterventionKind kind = FixFor(cause.variable);
-    fixes_.push_back({m, kind, cause, placebo ? kWrongFix : kTrueFix});
-    for (const Variable variable : kVariables) {
-      if (variable == cause.variable) continue;
-      const bool harmful =
-          dice.Chance(options_.kind == WorldKind::kHarmful ? 1 : kHarmfulShare);
-      const int value = dice.Between(0, CountOf(sizes_, variable) - 1);
-      fixes_.push_back({m,
-                        FixFor(variable),
-                        {variable, value},
-                        harmful && !placebo ? kHarmfulFix : kWrongFix});
-    }
-  }
-}
-
 Context World::DrawContext(uint64_t tick, Dice* dice) const {
   Context context;
   context.task_type = dice->Weighted(task_type_weight_);
   context.dataset = 2 * context.task_type + static_cast<int>(dice->Below(2));
-  // Routers send more of a task to some models than to others.
-  std::vector<uint32_t> models(sizes_.models - 1, 2);
-  models[context.task_type % models.size()] = 4;
-  context.model = dice->Weighted(models);
+  context.model = dice->Weighted(ModelWeights(context.task_type));
   context.prompt = dice->Between(0, sizes_.prompts - 1);
   context.memory = dice->Between(0, sizes_.memories - 1);
   context.version = dice->Between(0, sizes_.versions - 1);
@@ -203,25 +178,42 @@ Context World::DrawContext(uint64_t tick, Dice* dice) const {
   return context;
 }
 
-int World::DrawEvent(const Context& context, uint64_t tick,
-                     const std::vector<int>& fixes, Dice* dice) const {
+std::vector<uint32_t> World::ModelWeights(int task_type) const {
+  // Routers send more of a task to some models than to others.
+  std::vector<uint32_t> weights(sizes_.models - 1, 2);
+  weights[task_type % weights.size()] = 4;
+  return weights;
+}
+
+double World::ModeRate(int mode, uint64_t tick, const Context& drawn,
+                       const Changes& changes) const {
+  const PlantedMode& planted = modes_[mode];
+  if (tick < planted.first_tick) return 0;
+  const auto rate_in = [&](const Context& context) {
+    const bool triggered =
+        std::all_of(planted.trigger.begin(), planted.trigger.end(),
+                    [&](const Condition& c) { return Holds(c, context); });
+    return triggered ? planted.trigger_rate : planted.rate;
+  };
+  const double usual = rate_in(drawn);
+  if (options_.kind == WorldKind::kPlacebo) return usual;
+  double rate = rate_in(Changed(drawn, changes));
+  if (std::count(changes.stopped.begin(), changes.stopped.end(), mode) > 0) {
+    rate *= kStopped;
+  }
+  const bool harms = options_.kind == WorldKind::kHarmful && changes.any();
+  return harms && rate >= usual ? std::min(1.0, kHarm * rate) : rate;
+}
+
+int World::DrawEvent(const Context& drawn, uint64_t tick,
+                     const Changes& changes, Dice* dice) const {
   int struck = -1;
   uint64_t first = UINT64_MAX;
   for (int m = 0; m < options_.modes; ++m) {
-    const PlantedMode& mode = modes_[m];
-    const bool triggered =
-        std::all_of(mode.trigger.begin(), mode.trigger.end(),
-                    [&](const Condition& c) { return Holds(c, context); });
-    double rate = triggered ? mode.trigger_rate : mode.rate;
-    for (const int f : fixes) {
-      if (fixes_[f].mode == m && Holds(fixes_[f].scope, context)) {
-        rate *= fixes_[f].relative_risk;
-      }
-    }
-    // Both are drawn in any case, so that a fix shifts no other draw.
-    const bool hit = dice->Chance(rate);
+    // Both are drawn in any case, so that a change shifts no other draw.
+    const bool hit = dice->Chance(ModeRate(m, tick, drawn, changes));
     const uint64_t turn = dice->Next();
-    if (hit && tick >= mode.first_tick && turn < first) {
+    if (hit && turn < first) {
       first = turn;
       struck = m;
     }
@@ -249,17 +241,48 @@ double World::BaseRate(const Context& context, uint64_t tick) const {
   return 0;
 }
 
-SimulatedRun World::Draw(uint64_t index, const std::vector<int>& fixes) const {
+Context World::ContextOf(uint64_t index) const {
+  Dice dice(options_.seed, kContext, index);
+  return DrawContext(index / options_.runs_per_tick, &dice);
+}
+
+v1::Trace World::Begin(uint64_t index) const {
+  return Describe(index, ContextOf(index));
+}
+
+v1::Trace World::Describe(uint64_t index, const Context& context) const {
+  char id[32];
+  std::snprintf(
+      id, sizeof(id), "run-%016llx",
+      static_cast<unsigned long long>(Dice(options_.seed, index).Next()));
+  v1::Trace trace;
+  trace.set_trace_id(id);
+  trace.mutable_start_time()->set_seconds(
+      kFirstRunSeconds + kSecondsBetweenRuns * static_cast<int64_t>(index));
+  Dice dice(options_.seed, kScene, index);
+  behavior_->Describe(context, &dice, &trace);
+  const std::vector<uint32_t> weights = ModelWeights(context.task_type);
+  for (v1::Decision& decision : *trace.mutable_decisions()) {
+    // After an upgrade the model is one that no router drew.
+    if (context.model >= static_cast<int>(weights.size())) break;
+    uint32_t total = 0;
+    for (const uint32_t weight : weights) total += weight;
+    decision.set_propensity(static_cast<double>(weights[context.model]) /
+                            total);
+  }
+  return trace;
+}
+
+SimulatedRun World::Draw(uint64_t index, const Changes& changes) const {
   SimulatedRun run;
   Truth& truth = run.truth;
   truth.tick = index / options_.runs_per_tick;
-  Dice context_dice(options_.seed, kContext, index);
-  truth.context = DrawContext(truth.tick, &context_dice);
+  const Context drawn = ContextOf(index);
+  truth.context = Changed(drawn, changes);
   Dice event_dice(options_.seed, kEvent, index);
-  const int event = DrawEvent(truth.context, truth.tick, fixes, &event_dice);
+  const int event = DrawEvent(drawn, truth.tick, changes, &event_dice);
   Dice outcome_dice(options_.seed, kOutcome, index);
-  const bool failed_anyhow =
-      outcome_dice.Chance(BaseRate(truth.context, truth.tick));
+  const bool failed_anyhow = outcome_dice.Chance(BaseRate(drawn, truth.tick));
   const bool decoy = outcome_dice.Chance(kDecoyRate);
   const int decoy_mode =
       static_cast<int>(outcome_dice.Below(std::max(1, options_.modes)));
@@ -270,24 +293,105 @@ SimulatedRun World::Draw(uint64_t index, const std::vector<int>& fixes) const {
   truth.signature =
       event >= 0 || !decoy || options_.modes == 0 ? event : decoy_mode;
 
-  char id[32];
-  std::snprintf(
-      id, sizeof(id), "run-%016llx",
-      static_cast<unsigned long long>(Dice(options_.seed, index).Next()));
-  truth.trace_id = id;
-  v1::Trace& trace = run.trace;
-  trace.set_trace_id(id);
-  trace.mutable_start_time()->set_seconds(
-      kFirstRunSeconds + kSecondsBetweenRuns * static_cast<int64_t>(index));
-  Dice scene_dice(options_.seed, kScene, index);
-  behavior_->Describe(truth.context, &scene_dice, &trace);
+  run.trace = Describe(index, truth.context);
+  truth.trace_id = run.trace.trace_id();
   Course course;
   course.mode = truth.signature;
   Dice action_dice(options_.seed, kAction, index);
-  behavior_->Act(truth.context, course, &action_dice, &trace);
-  trace.mutable_evaluation()->set_outcome(truth.failed ? v1::OUTCOME_FAIL
-                                                       : v1::OUTCOME_PASS);
+  behavior_->Act(truth.context, course, &action_dice, &run.trace);
+  run.trace.mutable_evaluation()->set_outcome(truth.failed ? v1::OUTCOME_FAIL
+                                                           : v1::OUTCOME_PASS);
   return run;
+}
+
+double World::FailureRate(uint64_t index, const Changes& changes) const {
+  const uint64_t tick = index / options_.runs_per_tick;
+  const Context drawn = ContextOf(index);
+  double passes = 1 - BaseRate(drawn, tick);
+  if (!Null(options_.kind)) {
+    for (int m = 0; m < options_.modes; ++m) {
+      passes *= 1 - ModeRate(m, tick, drawn, changes);
+    }
+  }
+  return 1 - passes;
+}
+
+Changes World::BestChanges(uint64_t index) const {
+  Changes best;
+  double least = FailureRate(index);
+  Changes changes;
+  for (int m = 0; m < options_.modes; ++m) {
+    if (stoppable_[m]) changes.stopped.push_back(m);
+  }
+  for (const std::vector<int>& stopped :
+       {std::vector<int>(), changes.stopped}) {
+    changes.stopped = stopped;
+    for (int model = -1; model + 1 < sizes_.models; ++model) {
+      for (int prompt = -1; prompt < sizes_.prompts; ++prompt) {
+        for (const bool tended : {false, true}) {
+          changes.model = model;
+          changes.prompt = prompt;
+          changes.drops_old_records = changes.refuses_conflicts = tended;
+          const double rate = FailureRate(index, changes);
+          if (rate >= least) continue;
+          least = rate;
+          best = changes;
+        }
+      }
+    }
+  }
+  return best;
+}
+
+void World::Carry(const v1::Action& action, Dice* dice, Changes* changes,
+                  double* propensity) const {
+  // Millionths, so that the draw is the same everywhere.
+  constexpr double kUnit = 1e6;
+  std::vector<double> share(sizes_.models - 1);
+  double floor = 0;
+  const auto add = [&](const std::string& name, double weight) {
+    const int model = behavior_->ModelNamed(name);
+    if (model >= 0 && model < sizes_.models - 1) share[model] += weight;
+  };
+  if (action.has_routing_policy()) {
+    for (const auto& candidate : action.routing_policy().candidates()) {
+      add(candidate.name(), candidate.weight());
+    }
+    floor = action.routing_policy().exploration_floor();
+  } else if (action.has_bandit_weights()) {
+    for (const auto& arm : action.bandit_weights().arms()) {
+      add(arm.name(), arm.probability());
+    }
+    floor = action.bandit_weights().floor();
+  } else if (action.has_prompt_strategy()) {
+    changes->prompt =
+        behavior_->PromptNamed(action.prompt_strategy().strategy());
+  } else if (action.has_memory_schema()) {
+    constexpr int64_t kMonth =
+        30 * 86'400;  // what stale records are older than
+    const v1::MemorySchema& schema = action.memory_schema();
+    changes->drops_old_records =
+        changes->drops_old_records ||
+        (schema.has_max_age() && schema.max_age().seconds() <= kMonth);
+    changes->refuses_conflicts =
+        changes->refuses_conflicts || schema.refuse_conflicting_writes();
+  } else {
+    for (int m = 0; m < options_.modes; ++m) {
+      if (behavior_->Stops(action, m)) changes->stopped.push_back(m);
+    }
+  }
+  std::vector<uint32_t> weights;
+  uint64_t total = 0;
+  double sum = 0;
+  for (const double s : share) sum += s;
+  if (sum <= 0) return;
+  for (const double s : share) {
+    weights.push_back(static_cast<uint32_t>(std::max(s, floor) * kUnit));
+    total += weights.back();
+  }
+  changes->model = dice->Weighted(weights);
+  *propensity =
+      static_cast<double>(weights[changes->model]) / static_cast<double>(total);
 }
 
 }  // namespace faultline::worlds

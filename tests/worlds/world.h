@@ -22,8 +22,8 @@ enum class WorldKind : uint8_t {
   kRare,             // each mode strikes .3 % of the runs
   kNewMode,          // the last mode begins at onset_tick
   kShift,            // at onset_tick failures rise and a model is replaced
-  kPlacebo,          // no fix helps
-  kHarmful,          // every fix that is not the mode's own does harm
+  kPlacebo,          // no change does anything
+  kHarmful,          // a change that spares a mode nothing makes it worse
 };
 
 // Two ways to write traces, so that nothing is tuned on one of them.
@@ -60,14 +60,19 @@ struct PlantedMode {
   uint64_t first_tick = 0;
 };
 
-// A change that somebody could propose against a mode.
-struct Fix {
-  int mode;
-  v1::InterventionKind kind;
-  Condition scope;
-  // Factor on the probability of the mode's event in scope: .35 for the one
-  // true fix of each mode, 1 for wrong ones, 2 for harmful ones.
-  double relative_risk;
+// What a runtime does otherwise in one run. Models, prompts and memory are
+// causes, so that a change of them takes a run out of one trigger and may take
+// it into another.
+struct Changes {
+  int model = -1;   // that runs instead; -1: the one that was drawn
+  int prompt = -1;  // as model
+  bool drops_old_records = false;
+  bool refuses_conflicts = false;
+  std::vector<int> stopped;  // modes whose marks a guard comes upon
+  bool any() const {
+    return model >= 0 || prompt >= 0 || drops_old_records ||
+           refuses_conflicts || !stopped.empty();
+  }
 };
 
 // What is known of a run and must not be in its trace.
@@ -86,34 +91,48 @@ struct SimulatedRun {
 };
 
 // An endless stream of runs. Every run is a function of the options, its index
-// and the fixes in force, the same on every machine; a fix changes no run but
-// those whose mode it prevents or brings about. Immutable, so thread-safe.
+// and the changes made in it, the same on every machine. Immutable, so
+// thread-safe.
 class World {
  public:
   explicit World(const WorldOptions& options);
 
-  // `fixes`: indices of fixes() that are applied to the run.
-  SimulatedRun Draw(uint64_t index, const std::vector<int>& fixes = {}) const;
+  SimulatedRun Draw(uint64_t index, const Changes& changes = {}) const;
+
+  // The run before it has done anything: what a router sees.
+  v1::Trace Begin(uint64_t index) const;
+  // Probability that it fails.
+  double FailureRate(uint64_t index, const Changes& changes = {}) const;
+  // The changes under which it fails least, of all there are.
+  Changes BestChanges(uint64_t index) const;
+  // What a runtime that carries out `action` does otherwise, model and prompt
+  // by name; of a route, the model is drawn by `dice`, and its probability set.
+  void Carry(const v1::Action& action, Dice* dice, Changes* changes,
+             double* propensity) const;
 
   const std::vector<PlantedMode>& modes() const { return modes_; }
-  const std::vector<Fix>& fixes() const { return fixes_; }
   const ContextSizes& sizes() const { return sizes_; }
 
  private:
   void PlantModes();
-  void ListFixes();
+  Context ContextOf(uint64_t index) const;
+  v1::Trace Describe(uint64_t index, const Context& context) const;
   Context DrawContext(uint64_t tick, Dice* dice) const;
-  int DrawEvent(const Context& context, uint64_t tick,
-                const std::vector<int>& fixes, Dice* dice) const;
+  // How often each model is drawn for a task type.
+  std::vector<uint32_t> ModelWeights(int task_type) const;
+  double ModeRate(int mode, uint64_t tick, const Context& drawn,
+                  const Changes& changes) const;
+  int DrawEvent(const Context& drawn, uint64_t tick, const Changes& changes,
+                Dice* dice) const;
   double BaseRate(const Context& context, uint64_t tick) const;
 
   const WorldOptions options_;
   ContextSizes sizes_;
   std::unique_ptr<const Behavior> behavior_;
   std::vector<PlantedMode> modes_;
-  std::vector<Fix> fixes_;
-  std::vector<double> base_rate_;           // by task type
-  std::vector<bool> failing_;               // datasets of the null worlds
+  std::vector<bool> stoppable_;    // by mode: some guard comes upon its marks
+  std::vector<double> base_rate_;  // by task type
+  std::vector<bool> failing_;      // datasets of the null worlds
   std::vector<uint32_t> task_type_weight_;  // how common each is
 };
 

@@ -45,8 +45,6 @@ constexpr double kMinRepeats = 2;
 constexpr double kMinStepLimit = 8;
 // Share of the failures below a threshold less that of the successes.
 constexpr double kMinSeparation = 0.2;
-// A term must raise the worth of the scope by a quarter.
-constexpr diagnose::ScopeGain kGain = {0, 0.25};
 // Scalars of Run::numeric.
 constexpr int kLogSteps = 0;
 constexpr int kLogRepeats = 3;
@@ -150,7 +148,8 @@ class Search {
                  ? ScopeWorth(discovery, regret)
                  : 0;
     };
-    const diagnose::Scope scope = diagnose::SearchScope(table_, worth, kGain);
+    const diagnose::Scope scope =
+        diagnose::SearchScope(table_, worth, kScopeGain);
     if (worth(scope.runs, scope.runs) <= 0) return;
     const RunSet runs =
         RunsWithChoice(table_, scope.runs, regrets.Of(0)) & natural_;

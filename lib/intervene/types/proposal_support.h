@@ -1,11 +1,15 @@
 #ifndef FAULTLINE_LIB_INTERVENE_TYPES_PROPOSAL_SUPPORT_H_
 #define FAULTLINE_LIB_INTERVENE_TYPES_PROPOSAL_SUPPORT_H_
 
+#include <optional>
+#include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "lib/diagnose/context_table.h"
 #include "lib/diagnose/route_contrast.h"
 #include "lib/diagnose/run_set.h"
+#include "lib/diagnose/scope.h"
 #include "lib/intervene/intervention_type.h"
 
 // What several intervention types ask of a proposal context. Pure.
@@ -27,6 +31,41 @@ std::vector<const v1::Trace*> UsualTraces(const ProposalContext& context);
 // better narrow one. 0 where the regret in scope is too small to act on.
 // `discovery_runs`: of all.
 double ScopeWorth(double discovery_runs, const diagnose::Regret& regret);
+
+// The same, however small the regret: for steps that are tested by themselves.
+double WorthOfAnyRegret(double discovery_runs, const diagnose::Regret& regret);
+
+// A term must raise the worth of a scope by a quarter.
+inline constexpr diagnose::ScopeGain kScopeGain = {0, 0.25};
+
+// Values of a context field that fail less in a scope than the others there.
+struct BetterChoice {
+  diagnose::Scope scope;
+  diagnose::RouteContrast contrast;  // held-out side
+  double expected_reduction = 0;     // share of all runs
+};
+
+// The scope where it would be worth most to the cluster that runs had the best
+// value of `field`; none where held-out runs do not confirm it.
+std::optional<BetterChoice> FindBetterChoice(
+    const ProposalContext& context, const diagnose::ContextTable& table,
+    absl::string_view field);
+
+// A tested cause of the cluster that a choice can avoid.
+struct AvoidableCause {
+  const v1::CauseEvidence* evidence = nullptr;  // in the cluster's diagnosis
+  v1::Predicate scope;                          // runs that have chosen it
+  std::vector<std::string> others;              // to choose instead, best first
+  double expected_reduction = 0;                // share of all runs
+};
+
+// Strongest cause that says that a value of `field`, or the same value of
+// `alias`, was chosen, where other values fail less on the held-out side and
+// are no causes themselves. Of the mode's failures, not of all: it finds what
+// FindBetterChoice does not, because the mode is a small share of what fails.
+std::optional<AvoidableCause> FindAvoidableCause(
+    const ProposalContext& context, const diagnose::ContextTable& table,
+    absl::string_view field, absl::string_view alias);
 
 }  // namespace faultline::intervene
 

@@ -248,6 +248,39 @@ TEST_F(CliTest, ListsFollowPagesUpToTheLimitAndSayThatThereAreMore) {
   EXPECT_THAT(err_, HasSubstr("--limit"));
 }
 
+// Two ticks, the second with another digest.
+grpc::Status TwoReplayedTicks(
+    grpc::ServerContext*, const v1::ReplayTicksRequest* request,
+    grpc::ServerWriter<v1::ReplayTicksResponse>* writer) {
+  for (uint64_t number : {1, 2}) {
+    v1::ReplayTicksResponse replayed;
+    replayed.mutable_tick()->set_tick(number);
+    replayed.mutable_tick()->set_digest("0123456789abcdef");
+    replayed.set_digest(number == 1 ? "0123456789abcdef" : "fedcba9876543210");
+    replayed.set_same_policy(true);
+    replayed.set_same(number == 1);
+    if (request->include_policies()) {
+      replayed.mutable_policy()->set_version(number + 10);
+    }
+    writer->Write(replayed);
+  }
+  return grpc::Status::OK;
+}
+
+TEST_F(CliTest, AReplayShowsEachTickAndVerifyFailsWhereOneDiffers) {
+  EXPECT_CALL(server_.admin, ReplayTicks)
+      .WillRepeatedly(Invoke(TwoReplayedTicks));
+  EXPECT_EQ(Run({"replay"}), kExitOk) << err_;
+  EXPECT_THAT(out_, AllOf(HasSubstr("0123456789ab  0123456789ab  same"),
+                          HasSubstr("fedcba987654  another state"),
+                          HasSubstr("not all the same")));
+  EXPECT_EQ(Run({"replay", "--verify"}), kExitServer);
+  EXPECT_THAT(err_, HasSubstr("tick 2: another state"));
+  EXPECT_EQ(Run({"replay", "--policy", "12"}), kExitOk) << err_;
+  EXPECT_THAT(out_, HasSubstr("\"version\":\"12\""));
+  EXPECT_EQ(Run({"replay", "--policy", "13"}), kExitNotFound);
+}
+
 TEST_F(CliTest, FiltersBecomeEnumsAndUnknownOnesAreUsageErrors) {
   EXPECT_CALL(server_.clusters, ListClusters)
       .WillOnce(Invoke([](auto*, const auto* request, auto*) {

@@ -27,6 +27,10 @@ class FakeAdmin : public v1::AdminService::Service {
               (grpc::ServerContext*, const v1::ListTicksRequest*,
                v1::ListTicksResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, ReplayTicks,
+              (grpc::ServerContext*, const v1::ReplayTicksRequest*,
+               grpc::ServerWriter<v1::ReplayTicksResponse>*),
+              (override));
   MOCK_METHOD(grpc::Status, GetConfig,
               (grpc::ServerContext*, const v1::GetConfigRequest*,
                v1::GetConfigResponse*),

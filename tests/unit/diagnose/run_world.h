@@ -67,9 +67,13 @@ class RunWorld {
                                                    : v1::OUTCOME_PASS);
     runs_.push_back(embedding::ExtractRun(trace, &names_));
     runs_.back().sequence = runs_.size();
-    discovery_.push_back(
-        base::ToUnitInterval(base::Hash64(trace.trace_id(), 7)) < 0.6);
+    discovery_.push_back(IsDiscovery(trace));
     traces_.push_back(std::move(trace));
+  }
+
+  // The side that the run is dealt.
+  static bool IsDiscovery(const v1::Trace& trace) {
+    return base::ToUnitInterval(base::Hash64(trace.trace_id(), 7)) < 0.6;
   }
 
   using Choice = std::function<bool(const v1::Trace& trace)>;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string>
 
@@ -243,6 +244,59 @@ TEST(ApplyOutcomeTest, JudgementWithoutSignalsKeepsThem) {
   EXPECT_FALSE(run.failed());
   EXPECT_EQ(run.confidence, 0.9);
   EXPECT_EQ(run.tokens.size(), tokens);
+}
+
+TEST(ExtractRunTest, LastRouteDecisionIsKeptWithItsCandidates) {
+  v1::Trace trace;
+  const auto add = [&trace](v1::Decision::Kind kind, const std::string& chosen,
+                            double propensity) {
+    v1::Decision& decision = *trace.add_decisions();
+    decision.set_kind(kind);
+    decision.add_candidates()->set_name("large");
+    decision.add_candidates()->set_name("small");
+    decision.add_candidates()->set_name("large");
+    decision.set_chosen(chosen);
+    decision.set_propensity(propensity);
+  };
+  EXPECT_EQ(ExtractRun(trace, nullptr).route.decisions, 0);
+  add(v1::Decision::KIND_ROUTE, "large", .5);
+  add(v1::Decision::KIND_ROUTE, "small", .25);
+  add(v1::Decision::KIND_TOOL, "calculator", 1);
+
+  FeatureNames names;
+  const RouteChoice route = ExtractRun(trace, &names).route;
+  EXPECT_EQ(route.decisions, 2);
+  EXPECT_EQ(route.chosen, RouteKey("small"));
+  EXPECT_EQ(route.propensity, .25);
+  EXPECT_THAT(route.candidates,
+              UnorderedElementsAre(RouteKey("large"), RouteKey("small")));
+  EXPECT_TRUE(std::is_sorted(route.candidates.begin(), route.candidates.end()));
+  EXPECT_EQ(names.context.at(RouteKey("large")).value, "large");
+  EXPECT_EQ(RouteKey("small"), ContextKey("decisions.route.chosen", "small"));
+}
+
+TEST(ExtractRunTest, OldestReadOfEachClassIsKept) {
+  v1::Trace trace;
+  const auto add = [&trace](const std::string& record_class, int64_t age) {
+    v1::MemoryState::Read& read = *trace.mutable_memory()->add_reads();
+    read.set_record_class(record_class);
+    if (age >= 0) read.mutable_age()->set_seconds(age);
+  };
+  EXPECT_TRUE(ExtractRun(trace, nullptr).reads.empty());
+  add("price", 60);
+  add("", -1);
+  add("price", 3600);
+  add("price", -1);
+
+  FeatureNames names;
+  const Run run = ExtractRun(trace, &names);
+  std::map<uint64_t, float> oldest;
+  for (const ClassReads& reads : run.reads) {
+    oldest[reads.record_class] = reads.oldest;
+  }
+  EXPECT_THAT(oldest, UnorderedElementsAre(Pair(MemoryClassKey("price"), 3600),
+                                           Pair(MemoryClassKey(""), -1)));
+  EXPECT_EQ(names.context.at(MemoryClassKey("price")).value, "price");
 }
 
 }  // namespace

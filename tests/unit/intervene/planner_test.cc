@@ -278,12 +278,42 @@ TEST_F(PlannerProposalTest, FillsInEveryField) {
   EXPECT_EQ(proposed.history(0).actor(), "planner");
   EXPECT_EQ(proposed.treatment_probability(), .5);
   EXPECT_THAT(proposed.salt(), SizeIs(16));
-  EXPECT_GT(proposed.expected_reduction(), .1);
+  EXPECT_GT(proposed.expected_reduction(), .04);
   EXPECT_EQ(proposed.create_tick(), 5u);
   EXPECT_EQ(proposed.start_tick(), 0u);
   EXPECT_EQ(proposed.expire_time().seconds(),
             absl::ToUnixSeconds(kNow) + 24 * 3600);
   EXPECT_THAT(proposed.etag(), Not(IsEmpty()));
+}
+
+TEST_F(PlannerProposalTest, ExpectsWhatChangesOfTheKindHaveKept) {
+  const double at_first = Plan(input_).front().expected_reduction();
+  // Of another cluster and another scope.
+  Intervention past = MakeIntervention("x", Intervention::STATUS_CONFIRMED);
+  Intervention::Transition& end = *past.add_history();
+  const auto expected = [&](Intervention::Status to, const char* actor) {
+    end.set_to(to);
+    end.set_actor(actor);
+    input_.interventions = {past};
+    for (const Intervention& planned : Plan(input_)) {
+      if (planned.intervention_id() != "x") {
+        return planned.expected_reduction();
+      }
+    }
+    return 0.0;
+  };
+  EXPECT_NEAR(expected(Intervention::STATUS_CONFIRMED, "planner") / at_first,
+              (3.0 / 6) / (2.0 / 5), 1e-9);
+  EXPECT_NEAR(expected(Intervention::STATUS_DISCONFIRMED, "planner") / at_first,
+              (2.0 / 6) / (2.0 / 5), 1e-9);
+  EXPECT_NEAR(expected(Intervention::STATUS_ROLLED_BACK, "planner") / at_first,
+              (2.0 / 6) / (2.0 / 5), 1e-9);
+  // A person's decision is no evidence.
+  EXPECT_NEAR(expected(Intervention::STATUS_ROLLED_BACK, "ann"), at_first,
+              1e-9);
+  past.set_kind(v1::INTERVENTION_KIND_GUARDRAIL);
+  EXPECT_NEAR(expected(Intervention::STATUS_CONFIRMED, "planner"), at_first,
+              1e-9);
 }
 
 TEST_F(PlannerProposalTest, IsAFunctionOfItsInput) {

@@ -46,7 +46,7 @@ class DiagnosedCluster {
   DiagnosedCluster& operator=(const DiagnosedCluster&) = delete;
 
   v1::Cluster& cluster() { return cluster_; }
-  const intervene::ProposalContext& context() const { return context_; }
+  intervene::ProposalContext& context() { return context_; }
 
   std::vector<intervene::Proposal> Propose(
       const intervene::InterventionType& type) const {

@@ -20,7 +20,7 @@ TEST(TypeListTest, HasEachKindOnceInOrder) {
     previous = type->kind();
     EXPECT_EQ(FindInterventionType(type->kind()), type.get());
   }
-  EXPECT_EQ(InterventionTypes().size(), 3u);
+  EXPECT_EQ(InterventionTypes().size(), 6u);
 }
 
 TEST(TypeListTest, KindsNobodyKnowsAreFoundNot) {

@@ -1,6 +1,7 @@
 #include "lib/policy/policy_matcher.h"
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 namespace faultline::policy {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -203,6 +205,81 @@ TEST(PolicyMatcher, ExposureNamesEveryMatchWhateverItsArm) {
   EXPECT_EQ(exposure.interventions(0).assignment_key(), key);
   EXPECT_EQ(exposure.interventions(0).treatment_probability(), 0.25);
   EXPECT_EQ(exposure.interventions(1).arm(), v1::ARM_TREATMENT);
+}
+
+// A policy with a rule for routes and one for memory, both at one half.
+v1::Policy MakeMemoryPolicy() {
+  v1::Policy policy;
+  policy.set_version(3);
+  for (const char* id : {"memory", "route"}) {
+    v1::Rule& rule = *policy.add_rules();
+    rule.set_intervention_id(id);
+    rule.mutable_match()->mutable_all();
+    rule.set_treatment_probability(.5);
+  }
+  policy.mutable_rules(0)
+      ->mutable_action()
+      ->mutable_memory_schema()
+      ->mutable_max_age()
+      ->set_seconds(60);
+  policy.mutable_rules(1)
+      ->mutable_action()
+      ->mutable_routing_policy()
+      ->add_candidates();
+  return policy;
+}
+
+TEST(PolicyMatcher, RunsOfOneMemoryShareTheArmOfItsChanges) {
+  const auto matcher = PolicyMatcher::Create(MakeMemoryPolicy());
+  for (const std::string memory : {"shop", "travel", "bank"}) {
+    std::set<v1::Arm> memory_arms;
+    std::set<v1::Arm> route_arms;
+    for (int i = 0; i < 50; ++i) {
+      const std::string run = absl::StrCat("run-", i);
+      const AssignmentKeys keys{run, memory};
+      const auto matches = matcher->Match(v1::Trace(), keys, kNow);
+      ASSERT_THAT(Ids(matches), ElementsAre("memory", "route"));
+      memory_arms.insert(matches[0].arm);
+      route_arms.insert(matches[1].arm);
+      const v1::Exposure exposure = matcher->MakeExposure(matches, keys);
+      EXPECT_EQ(exposure.interventions(0).assignment_key(), memory);
+      EXPECT_EQ(exposure.interventions(1).assignment_key(), run);
+      // What the server checks the arm by.
+      EXPECT_EQ(exposure.interventions(0).arm(),
+                DrawArm(memory, "memory", "", .5));
+      EXPECT_EQ(exposure.interventions(1).arm(), DrawArm(run, "route", "", .5));
+    }
+    EXPECT_EQ(memory_arms.size(), 1u);
+    EXPECT_EQ(route_arms.size(), 2u);
+  }
+}
+
+TEST(PolicyMatcher, WithoutAMemoryOfItsOwnTheRunDraws) {
+  const auto matcher = PolicyMatcher::Create(MakeMemoryPolicy());
+  const auto matches = matcher->Match(v1::Trace(), "run-1", kNow);
+  EXPECT_EQ(matches[0].arm, DrawArm("run-1", "memory", "", .5));
+  EXPECT_EQ(
+      matcher->MakeExposure(matches, "run-1").interventions(0).assignment_key(),
+      "run-1");
+}
+
+TEST(PolicyMatcher, MemoriesInTheGlobalHoldoutAreLeftAlone) {
+  v1::Policy policy = MakeMemoryPolicy();
+  policy.set_global_holdout(.2);
+  policy.set_global_holdout_salt("g");
+  const auto matcher = PolicyMatcher::Create(policy);
+  int left_alone = 0;
+  for (int i = 0; i < 100; ++i) {
+    const std::string memory = absl::StrCat("memory-", i);
+    const auto ids =
+        Ids(matcher->Match(v1::Trace(), AssignmentKeys{"run-1", memory}, kNow));
+    ASSERT_FALSE(InGlobalHoldout("run-1", policy));
+    EXPECT_THAT(ids, Contains("route"));
+    const bool held = InGlobalHoldout(memory, policy);
+    EXPECT_EQ(ids.size(), held ? 1u : 2u);
+    left_alone += held ? 1 : 0;
+  }
+  EXPECT_GT(left_alone, 5);
 }
 
 TEST(ActionKnob, TellsApartWhatRulesSet) {

@@ -116,6 +116,11 @@ class Fixture {
     ASSERT_OK(log_->AppendAndWait(kProject, {std::move(record)}));
   }
 
+  void Delete(std::vector<uint64_t> sequences) {
+    ASSERT_OK(log_->Delete(kProject, std::move(sequences),
+                           v1::DELETION_REASON_REQUESTED));
+  }
+
   SlowLoop& loop() { return *loop_; }
   policy::PolicyBoard& board() { return *board_; }
   fakes::FakeClock& clock() { return clock_; }
@@ -330,6 +335,113 @@ TEST(SlowLoopTest, RecordedSettingsApplyFromTheNextTick) {
   ASSERT_OK_AND_ASSIGN(const v1::Tick tick, fixture.loop().RunOnce());
   EXPECT_EQ(tick.runs(), 200);
   EXPECT_EQ(fixture.loop().Snapshot()->state.config().max_failures(), 100);
+}
+
+// Three ticks with a review and settings between them.
+void RunThreeTicks(Fixture* fixture) {
+  fixture->Append(0, 2500);
+  ASSERT_OK(fixture->loop().RunOnce());
+  const auto proposed = fixture->loop().Snapshot()->state.interventions();
+  ASSERT_THAT(proposed, Not(IsEmpty()));
+  v1::LogRecord review;
+  review.mutable_review()->set_intervention_id(proposed[0].intervention_id());
+  review.mutable_review()->set_decision(
+      v1::InterventionReview::DECISION_APPROVE);
+  review.mutable_review()->set_reviewer("ada");
+  fixture->Append(review);
+  fixture->clock().Advance(absl::Minutes(1));
+  ASSERT_OK(fixture->loop().RunOnce());
+  v1::LogRecord config;
+  config.mutable_config()->set_max_failures(500);
+  fixture->Append(config);
+  fixture->Append(2500, 3000);
+  fixture->clock().Advance(absl::Minutes(1));
+  ASSERT_OK(fixture->loop().RunOnce());
+}
+
+TEST(SlowLoopTest, AReplayLeavesWhatTheTicksLeft) {
+  store::MemoryStore store;
+  Fixture fixture(&store);
+  RunThreeTicks(&fixture);
+  fixture.Append(3000, 3100);  // seen by no tick
+  fixture.Open(1);
+  std::vector<ReplayedTick> replayed;
+  ASSERT_OK(fixture.loop().Replay([&](const ReplayedTick& tick) {
+    replayed.push_back(tick);
+    return true;
+  }));
+  ASSERT_THAT(replayed, SizeIs(3));
+  for (size_t i = 0; i < replayed.size(); ++i) {
+    EXPECT_TRUE(replayed[i].same());
+    EXPECT_EQ(replayed[i].recorded.tick(), i + 1);
+    EXPECT_EQ(replayed[i].digest, replayed[i].recorded.digest());
+    EXPECT_EQ(replayed[i].embedder, replayed[i].recorded.embedder());
+  }
+  // The policy of any version can be made again.
+  ASSERT_THAT(replayed[1].policy.rules(), SizeIs(1));
+  EXPECT_EQ(replayed[1].policy.SerializeAsString(),
+            (*fixture.board().Version(kProject, replayed[1].policy.version()))
+                .SerializeAsString());
+  EXPECT_EQ(replayed[2].recorded.config().max_failures(), 500);
+}
+
+TEST(SlowLoopTest, AReplayEndsWhenAsked) {
+  store::MemoryStore store;
+  Fixture fixture(&store);
+  RunThreeTicks(&fixture);
+  int visits = 0;
+  ASSERT_OK(
+      fixture.loop().Replay([&](const ReplayedTick&) { return ++visits < 2; }));
+  EXPECT_EQ(visits, 2);
+}
+
+TEST(SlowLoopTest, AReplayTellsATickThatTheLogDoesNotGive) {
+  store::MemoryStore store;
+  Fixture fixture(&store);
+  RunThreeTicks(&fixture);
+  // One outcome in the log is another than the ticks saw.
+  std::string forged_key, forged_value;
+  ASSERT_OK(store.Scan(
+      store::Family::kLog, "", "",
+      [&](absl::string_view key, absl::string_view value) {
+        v1::LogRecord record;
+        if (!record.ParseFromArray(value.data(),
+                                   static_cast<int>(value.size()))) {
+          return true;
+        }
+        if (record.sequence() != 2700) return true;
+        v1::Evaluation& evaluation =
+            *record.mutable_trace()->mutable_evaluation();
+        evaluation.set_outcome(evaluation.outcome() == v1::OUTCOME_PASS
+                                   ? v1::OUTCOME_FAIL
+                                   : v1::OUTCOME_PASS);
+        forged_key = std::string(key);
+        forged_value = record.SerializeAsString();
+        return false;
+      }));
+  ASSERT_FALSE(forged_key.empty());
+  store::WriteBatch batch;
+  batch.Put(store::Family::kLog, forged_key, forged_value);
+  ASSERT_OK(store.Write(batch, true));
+  std::vector<bool> same;
+  ASSERT_OK(fixture.loop().Replay([&](const ReplayedTick& tick) {
+    same.push_back(tick.same());
+    return true;
+  }));
+  EXPECT_THAT(same, ::testing::ElementsAre(true, true, false));
+}
+
+TEST(SlowLoopTest, AReplayRefusesATickWhoseRunsAreGone) {
+  store::MemoryStore store;
+  Fixture fixture(&store);
+  RunThreeTicks(&fixture);
+  fixture.Delete({2600});
+  int visits = 0;
+  const absl::Status status =
+      fixture.loop().Replay([&](const ReplayedTick&) { return ++visits > 0; });
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), ::testing::HasSubstr("tick 3"));
+  EXPECT_EQ(visits, 2);
 }
 
 TEST(SlowLoopTest, TicksAreListedLatestFirst) {
