@@ -25,8 +25,9 @@ constexpr int kMaxRecordDays = 1;
 // Runs of one namespace.
 constexpr int kSessionRuns = 2;
 
-// What World::kHarmful's router takes for easy: at most so many words.
-constexpr size_t kShortReasoning = 14;
+// Words that World::kHarmful's router takes for a sign of a hard question.
+constexpr const char* kHardWords[] = {"not",  "never", "false", "fail",
+                                      "than", "and",   "or"};
 
 v1::Action RouteTo(const std::string& route) {
   v1::Action action;
@@ -250,8 +251,7 @@ class AgentRuntime::Session {
     const std::string strategy =
         Choose(Moment::kStrategy, StrategiesOf(problem_.family),
                StrategyProbabilities);
-    // The runs of a namespace share what is written, so they share the arm.
-    Adopt(policy_.Decide(run_.trace(), Namespace()), Moment::kMemory);
+    Adopt(Decide(), Moment::kMemory);
     if (!directives_.schemas.empty()) family_run_->Prepare();
     Adopt(Decide(), Moment::kRest);
     std::string answer = family_run_->Answer(route, strategy);
@@ -279,11 +279,12 @@ class AgentRuntime::Session {
     return nullptr;
   }
 
-  const std::string& Namespace() const {
-    return problem_.notebook == nullptr ? problem_.id : problem_.notebook->name;
+  // The runs of a namespace share what is written, so they share an arm.
+  Advice Decide() const {
+    policy::AssignmentKeys keys = {problem_.id, {}};
+    if (problem_.notebook != nullptr) keys.memory = problem_.notebook->name;
+    return policy_.Decide(run_.trace(), keys);
   }
-
-  Advice Decide() const { return policy_.Decide(run_.trace(), problem_.id); }
 
   // Routes with the router's own probabilities. World::kHarmful's router sends
   // the questions that it takes for easy to what is in truth the worst route.
@@ -293,7 +294,10 @@ class AgentRuntime::Session {
         problem_.family != Family::kReasoning) {
       return routes;
     }
-    const bool easy = Words(problem_.question).size() <= kShortReasoning;
+    const std::vector<std::string> words = Words(problem_.question);
+    const bool easy =
+        std::find_first_of(words.begin(), words.end(), std::begin(kHardWords),
+                           std::end(kHardWords)) == words.end();
     for (Choice& route : routes) {
       route.probability =
           route.name == kParser ? (easy ? .6 : .04) : (easy ? .2 : .48);

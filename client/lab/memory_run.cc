@@ -22,8 +22,10 @@ constexpr Price kLookUpPrice = {6, .00006};
 constexpr double kStraightLookUps = .1;
 constexpr char kLookUp[] = "lookup";
 constexpr char kRead[] = "read";
-// The agent thinks that what it noted holds for months.
-constexpr double kTrustDays = 90;
+// How sure the agent is of a record: less the older it is, and less of what
+// nobody stands for; but more than it should be.
+constexpr double kTrustDays = 30;
+constexpr double kTrustInRumours = .7;
 
 double Days(absl::Duration time) { return absl::ToDoubleHours(time) / 24; }
 
@@ -89,7 +91,10 @@ class MemoryRun final : public FamilyRun {
     std::optional<MemoryRecord> record;
     if (!straight_) record = ReadNotebook(task);
     if (record.has_value()) {
-      run_.AddSignal("confidence", std::exp(-Days(record->age) / kTrustDays));
+      const double trust =
+          record->fields.count("source") > 0 ? 1 : kTrustInRumours;
+      run_.AddSignal("confidence",
+                     trust * std::exp(-Days(record->age) / kTrustDays));
       return Say(record->value);
     }
     return LookUp(task);
@@ -135,7 +140,7 @@ class MemoryRun final : public FamilyRun {
       if (written.refused) {
         v1::MemoryState::Skip* skip = memory.add_skipped();
         skip->set_record_id(note.id);
-        skip->set_reason("conflicting_write");
+        skip->set_reason("conflict_refused");
         continue;
       }
       v1::MemoryState::Write* write = memory.add_writes();
@@ -151,6 +156,7 @@ class MemoryRun final : public FamilyRun {
     v1::MemoryState& memory = *run_.trace().mutable_memory();
     std::optional<MemoryRecord> answer;
     std::vector<std::string> texts;
+    int unsourced = 0;
     for (const MemoryRecord& record : found.records) {
       v1::MemoryState::Read* read = memory.add_reads();
       read->set_record_id(record.id);
@@ -160,6 +166,7 @@ class MemoryRun final : public FamilyRun {
       read->set_record_class(record.record_class);
       texts.push_back(absl::StrCat(record.id, ": ", record.value));
       if (record.id == id) answer = record;
+      unsourced += record.fields.count("source") == 0 ? 1 : 0;
     }
     for (const MemoryStore::Skipped& skipped : found.skipped) {
       v1::MemoryState::Skip* skip = memory.add_skipped();
@@ -172,12 +179,7 @@ class MemoryRun final : public FamilyRun {
     auto& attributes = *step->mutable_attributes();
     attributes["records"] = absl::StrCat(found.records.size());
     attributes["found"] = answer.has_value() ? "true" : "false";
-    if (answer.has_value()) {
-      attributes["age_days"] =
-          absl::StrCat(static_cast<int>(Days(answer->age)));
-      attributes["has_source"] =
-          answer->fields.count("source") > 0 ? "true" : "false";
-    }
+    attributes["memory.missing.source"] = absl::StrCat(unsourced);
     return answer;
   }
 

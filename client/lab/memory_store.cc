@@ -34,10 +34,13 @@ MemoryStore::Written MemoryStore::Write(MemoryRecord record) {
                        schema.refuse_conflicting_writes();
   }
   written.record = record;
-  if (!written.refused) {
-    std::string id = record.id;
-    records_.insert_or_assign(std::move(id), std::move(record));
+  if (written.refused) return written;
+  if (!written.late) {
+    overwritten_.erase(record.id);
+  } else if (written.contradicts) {
+    overwritten_.try_emplace(record.id, held->second);
   }
+  records_.insert_or_assign(written.record.id, std::move(record));
   return written;
 }
 
@@ -63,6 +66,10 @@ MemoryStore::Returned MemoryStore::Read(absl::string_view subject) const {
       returned.records.push_back(record);
     } else {
       returned.skipped.push_back({record, std::move(reason)});
+    }
+    const auto overwritten = overwritten_.find(id);
+    if (overwritten != overwritten_.end()) {
+      returned.skipped.push_back({overwritten->second, "conflict_overwritten"});
     }
   }
   return returned;

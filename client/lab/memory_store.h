@@ -30,7 +30,7 @@ class MemoryStore {
  public:
   struct Skipped {
     MemoryRecord record;
-    std::string reason;  // `max_age`, `required_field` or `conflicting_write`
+    std::string reason;  // `max_age`, `required_field`, `conflict_overwritten`
   };
   struct Written {
     MemoryRecord record;       // as it is held now, or as it was refused
@@ -47,7 +47,8 @@ class MemoryStore {
       : schemas_(std::move(schemas)) {}
 
   Written Write(MemoryRecord record);
-  // Records whose id begins with `subject/`.
+  // Records whose id begins with `subject/`. Among what is skipped is what a
+  // late write has taken the place of.
   Returned Read(absl::string_view subject) const;
 
   const std::map<std::string, MemoryRecord>& records() const {
@@ -60,6 +61,8 @@ class MemoryStore {
 
   const std::vector<v1::MemorySchema> schemas_;
   std::map<std::string, MemoryRecord> records_;
+  // What late writes took the place of, by id.
+  std::map<std::string, MemoryRecord> overwritten_;
 };
 
 }  // namespace faultline::lab

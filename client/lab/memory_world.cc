@@ -43,6 +43,7 @@ constexpr double kHistoryDays = 60;
 constexpr double kDirectoryLagDays = 30;  // in World::kHarmful
 constexpr double kWrongRumours = .7;
 constexpr double kFreshByNote = .4;
+constexpr double kBeside = .3;
 
 struct Scenario {
   const char* kind;
@@ -208,7 +209,7 @@ std::vector<Problem> MakeMemorySession(World world, int count,
     }
     // Something else that is known of the subject.
     const FactClass& beside = kClasses[random->Below(std::size(kClasses))];
-    if (beside.name != fact.name) {
+    if (beside.name != fact.name && random->Bernoulli(kBeside)) {
       const std::string beside_id = RecordId(subject, beside.name);
       notebook.held.push_back(Seen(beside_id, beside, histories.at(beside_id),
                                    Between(0, 20, random), random));

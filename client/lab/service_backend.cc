@@ -26,8 +26,8 @@ class RouterPolicy final : public PolicySource {
   explicit RouterPolicy(const sdk::RouterClient* router) : router_(router) {}
 
   Advice Decide(const v1::Trace& context,
-                absl::string_view assignment_key) const override {
-    sdk::Decision decision = router_->Decide(context, assignment_key);
+                const policy::AssignmentKeys& keys) const override {
+    sdk::Decision decision = router_->Decide(context, keys);
     Advice advice;
     advice.exposure = std::move(decision.exposure);
     for (const policy::RuleMatch& match : decision.matches) {

@@ -41,8 +41,14 @@ TEST(MemoryStoreTest, LetsTheLastWriteWin) {
   EXPECT_TRUE(late.contradicts);
   EXPECT_FALSE(late.refused);
   EXPECT_EQ(late.record.version, 2);
-  EXPECT_THAT(Values(store.Read("ada")), ElementsAre("Lyon"));
+  const MemoryStore::Returned read = store.Read("ada");
+  EXPECT_THAT(Values(read), ElementsAre("Lyon"));
+  // It shows that it had known better.
+  ASSERT_THAT(read.skipped, SizeIs(1));
+  EXPECT_EQ(read.skipped[0].reason, "conflict_overwritten");
+  EXPECT_EQ(read.skipped[0].record.value, "Oslo");
   EXPECT_FALSE(store.Write(Record("place", "Lyon", 1)).contradicts);
+  EXPECT_THAT(store.Read("ada").skipped, IsEmpty());
   EXPECT_THAT(store.Read("ad").records, IsEmpty());
 }
 
