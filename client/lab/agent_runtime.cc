@@ -480,7 +480,7 @@ const std::vector<Choice>& AgentRuntime::RoutesOf(Family family) {
         return std::vector<Choice>{{kShortSighted, .5}, {kNumberAware, .5}};
       case Family::kCorpus:
         return std::vector<Choice>{
-            {kBm25, .6}, {kBm25Wide, .25}, {kBm25Tuned, .15}};
+            {kBm25, .8}, {kBm25Wide, .1}, {kBm25Tuned, .1}};
       case Family::kMemory:
         return std::vector<Choice>{{kNotebookAgent, 1}};
     }

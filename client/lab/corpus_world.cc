@@ -86,8 +86,8 @@ struct Kind {
   double share;
 };
 constexpr Kind kKinds[] = {
-    {"lookup", .34},  {"synonym", .16},     {"crowded", .12}, {"chatty", .08},
-    {"two_hop", .12}, {"unsupported", .08}, {"recalled", .1}};
+    {"lookup", .34}, {"synonym", .16},     {"crowded", .14}, {"chatty", .1},
+    {"two_hop", .1}, {"unsupported", .06}, {"recalled", .1}};
 
 const Relation& RelationOf(bool company, size_t i) {
   return company ? kOfCompanies[i] : kOfPeople[i];

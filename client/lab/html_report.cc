@@ -98,12 +98,12 @@ std::string Chart(const std::vector<TickReport>& reports, int width, int height,
       "<svg viewBox='0 0 %d %d' width='100%%' role='img' "
       "aria-label='failure rate by tick'>",
       width, height);
-  for (int i = 0; i <= 4; ++i) {
-    const double rate = top * i / 4;
+  for (int i = 0; i <= std::lround(10 * top); ++i) {
+    const double rate = i / 10.;
     absl::StrAppendFormat(
         &svg,
         "<line x1='%d' x2='%d' y1='%.1f' y2='%.1f' stroke='#e4e7ec'/>"
-        "<text x='%d' y='%.1f' text-anchor='end'>%.2g</text>",
+        "<text x='%d' y='%.1f' text-anchor='end'>%.1f</text>",
         kLeft, width - kRight, y(rate), y(rate), kLeft - 8, y(rate) + 4, rate);
   }
   const int each = static_cast<int>(reports.size() + 11) / 12;
