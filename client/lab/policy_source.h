@@ -10,7 +10,6 @@
 #include "absl/time/time.h"
 #include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
-#include "lib/policy/arm_assignment.h"
 #include "lib/policy/policy_matcher.h"
 
 namespace faultline::lab {
