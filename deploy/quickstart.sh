@@ -64,7 +64,8 @@ done
 
 say "run the lab: $ticks ticks; interventions start without a reviewer, at most 12 at a time, on 7 of 10 runs in scope"
 "$bin/faultline-lab" --server "$address" --ticks "$ticks" --auto-approve --max-trials 12 --treatment-probability 0.7 \
-  --labels "$home/labels.jsonl"
+  --labels "$home/labels.jsonl" --report "$home/lab.html"
+echo "curves: $home/lab.html"
 
 say "what the server has learned"
 ctl=("$bin/faultlinectl" --server "$address" --project lab)

@@ -1,65 +1,34 @@
 #include "client/lab/agent_runtime.h"
 
-#include <re2/re2.h>
-
 #include <algorithm>
 #include <functional>
 #include <utility>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "client/lab/arithmetic_agent.h"
 #include "client/lab/arithmetic_world.h"
-#include "client/lab/calculator.h"
-#include "client/lab/question_parser.h"
+#include "client/lab/family_run.h"
+#include "client/lab/memory_world.h"
+#include "client/lab/models.h"
 #include "client/lab/reasoning_world.h"
+#include "client/lab/run_recorder.h"
 #include "client/lab/text_classifier.h"
 #include "client/sdk/route_choice.h"
-#include "lib/base/hash.h"
-#include "lib/base/random.h"
 
 namespace faultline::lab {
 namespace {
 
-constexpr char kBagOfWords[] = "bag_of_words";
-constexpr char kBigram[] = "bigram";
-constexpr char kParser[] = "parser";
-// Decides by length alone, learned mostly from short questions, and takes the
-// calculator where it is likely to be needed.
-constexpr char kShortSighted[] = "calc_a";
-constexpr double kShortSightedNeed = .45;
-// Decides by the numbers, learned from all sorts, and takes the calculator
-// where it may be needed.
-constexpr char kNumberAware[] = "calc_b";
-constexpr double kNumberAwareNeed = .1;
-constexpr char kCalculator[] = "calculator";
-constexpr char kNormalizer[] = "normalizer";
-constexpr char kMental[] = "mental";
-
-constexpr int kTaughtQuestions = 12000;
-constexpr int kTaughtSums = 2000;
-// Share of long questions among those that kShortSighted learned from.
-constexpr double kLongShare = .4;
-
 // The arguments that the calculator takes.
 constexpr char kCalculatorPattern[] = "[0-9 .()+*/-]+";
+constexpr int kMaxRecordDays = 1;
+// Runs of one namespace.
+constexpr int kSessionRuns = 2;
 
-// What a step takes: median time and price in US dollars.
-struct Price {
-  double milliseconds;
-  double dollars;
-};
-constexpr Price kWeakModel = {10, .0001};
-constexpr Price kStrongModel = {100, .001};
-constexpr Price kAgentModel = {25, .0002};
-constexpr Price kToolCall = {30, .00005};
-constexpr Price kRepair = {60, .0002};
-constexpr Price kCheck = {1, 0};
-
-constexpr char kStepRequiredTool[] = "tool";
+// Words that World::kHarmful's router takes for a sign of a hard question.
+constexpr const char* kHardWords[] = {"not",  "never", "false", "fail",
+                                      "than", "and",   "or"};
 
 v1::Action RouteTo(const std::string& route) {
   v1::Action action;
@@ -70,48 +39,149 @@ v1::Action RouteTo(const std::string& route) {
   return action;
 }
 
-std::vector<std::vector<v1::Action>> MakeOptions(Family family) {
-  v1::Action constraint;
-  constraint.mutable_tool_constraint()->set_tool(kCalculator);
-  constraint.mutable_tool_constraint()->mutable_argument()->set_pattern(
-      kCalculatorPattern);
-  v1::Action guardrail;
-  guardrail.mutable_guardrail()->set_check(v1::Guardrail::CHECK_STEP_REQUIRED);
-  guardrail.mutable_guardrail()->set_required_step(kStepRequiredTool);
-  guardrail.mutable_guardrail()->set_required_name(kCalculator);
-  guardrail.mutable_guardrail()->set_fallback(
-      v1::Guardrail::FALLBACK_REQUIRE_STEP);
+v1::Action Strategy(const std::string& name) {
+  v1::Action action;
+  action.mutable_prompt_strategy()->set_strategy(name);
+  return action;
+}
 
-  std::vector<std::vector<v1::Action>> options;
-  for (const Route& route : AgentRuntime::RoutesOf(family)) {
-    const v1::Action routing = RouteTo(route.name);
-    options.push_back({routing});
-    if (family != Family::kArithmetic) continue;
-    options.push_back({routing, constraint});
-    options.push_back({routing, guardrail});
-    options.push_back({routing, constraint, guardrail});
+v1::Action StrictArgument() {
+  v1::Action action;
+  action.mutable_tool_constraint()->set_tool(kCalculator);
+  action.mutable_tool_constraint()->mutable_argument()->set_pattern(
+      kCalculatorPattern);
+  return action;
+}
+
+v1::Action RequireStep(const std::string& kind, const std::string& name) {
+  v1::Action action;
+  v1::Guardrail* guardrail = action.mutable_guardrail();
+  guardrail->set_check(v1::Guardrail::CHECK_STEP_REQUIRED);
+  guardrail->set_required_step(kind);
+  guardrail->set_required_name(name);
+  guardrail->set_fallback(v1::Guardrail::FALLBACK_REQUIRE_STEP);
+  return action;
+}
+
+v1::Action MaxAge() {
+  v1::Action action;
+  action.mutable_memory_schema()->mutable_max_age()->set_seconds(
+      86400 * kMaxRecordDays);
+  return action;
+}
+
+v1::Action RefuseConflicts() {
+  v1::Action action;
+  action.mutable_memory_schema()->set_refuse_conflicting_writes(true);
+  return action;
+}
+
+v1::Action RequireSource() {
+  v1::Action action;
+  action.mutable_memory_schema()->set_required_field("source");
+  return action;
+}
+
+std::vector<v1::Action> MakeActions(Family family) {
+  std::vector<v1::Action> actions;
+  const std::vector<Choice>& routes = AgentRuntime::RoutesOf(family);
+  for (const Choice& route : routes) {
+    if (routes.size() > 1) actions.push_back(RouteTo(route.name));
+  }
+  const std::vector<Choice>& strategies = AgentRuntime::StrategiesOf(family);
+  for (const Choice& strategy : strategies) {
+    if (strategies.size() > 1) actions.push_back(Strategy(strategy.name));
+  }
+  switch (family) {
+    case Family::kReasoning:
+      break;
+    case Family::kArithmetic:
+      actions.push_back(StrictArgument());
+      actions.push_back(RequireStep("tool", kCalculator));
+      break;
+    case Family::kCorpus:
+      actions.push_back(RequireStep("retrieval", kCorpusSearch));
+      break;
+    case Family::kMemory:
+      actions.push_back(MaxAge());
+      actions.push_back(RefuseConflicts());
+      actions.push_back(RequireSource());
+      break;
+  }
+  return actions;
+}
+
+// Every choice of at most one route, at most one strategy, and any of the rest.
+std::vector<std::vector<v1::Action>> MakeOptions(Family family) {
+  std::vector<std::vector<v1::Action>> options = {{}};
+  std::vector<std::vector<v1::Action>> routed;
+  std::vector<std::vector<v1::Action>> prompted;
+  const auto extend = [&options](const v1::Action& action,
+                                 std::vector<std::vector<v1::Action>>* to) {
+    for (std::vector<v1::Action> option : options) {
+      option.push_back(action);
+      to->push_back(std::move(option));
+    }
+  };
+  const std::vector<v1::Action>& actions = AgentRuntime::ActionsOf(family);
+  for (const v1::Action& action : actions) {
+    if (action.has_routing_policy()) extend(action, &routed);
+  }
+  if (!routed.empty()) options = std::move(routed);
+  for (const v1::Action& action : actions) {
+    if (action.has_prompt_strategy()) extend(action, &prompted);
+  }
+  if (!prompted.empty()) options = std::move(prompted);
+  for (const v1::Action& action : actions) {
+    if (action.has_routing_policy() || action.has_prompt_strategy()) continue;
+    std::vector<std::vector<v1::Action>> with;
+    extend(action, &with);
+    std::move(with.begin(), with.end(), std::back_inserter(options));
   }
   return options;
 }
 
-void SetTime(absl::Time time, google::protobuf::Timestamp* timestamp) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  timestamp->set_seconds(seconds);
-  timestamp->set_nanos(static_cast<int32_t>(
-      absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+// What `make` gives for each family, by Family. Never freed.
+template <typename Make>
+const auto& ForFamilies(const Make& make) {
+  auto* made = new std::vector<decltype(make(Family::kReasoning))>;
+  for (const Family family : kFamilies) made->push_back(make(family));
+  return *made;
 }
 
-void SetDuration(absl::Duration time, google::protobuf::Duration* duration) {
-  const int64_t nanos = absl::ToInt64Nanoseconds(time);
-  duration->set_seconds(nanos / 1000000000);
-  duration->set_nanos(static_cast<int32_t>(nanos % 1000000000));
+std::vector<double> RouteProbabilities(const std::vector<Choice>& routes,
+                                       const v1::Action& action) {
+  std::vector<std::string> names;
+  names.reserve(routes.size());
+  for (const Choice& route : routes) names.push_back(route.name);
+  return sdk::RouteProbabilities(names, action);
 }
 
-const char* StepKindText(v1::Step::Kind kind) {
-  if (kind == v1::Step::KIND_TOOL) return kStepRequiredTool;
-  if (kind == v1::Step::KIND_RETRIEVAL) return "retrieval";
-  if (kind == v1::Step::KIND_MEMORY) return "memory";
-  return "";
+std::vector<double> StrategyProbabilities(const std::vector<Choice>& strategies,
+                                          const v1::Action& action) {
+  std::vector<double> weights;
+  for (const Choice& strategy : strategies) {
+    weights.push_back(strategy.name == action.prompt_strategy().strategy() ? 1
+                                                                           : 0);
+  }
+  const bool known = std::count(weights.begin(), weights.end(), 1) > 0;
+  return known ? weights : std::vector<double>();
+}
+
+// When in a run an action is taken over.
+enum class Moment { kRoute, kStrategy, kMemory, kRest };
+
+Moment MomentOf(const v1::Action& action) {
+  if (sdk::IsRouting(action)) return Moment::kRoute;
+  if (action.has_prompt_strategy()) return Moment::kStrategy;
+  return action.has_memory_schema() ? Moment::kMemory : Moment::kRest;
+}
+
+v1::Step::Kind RequiredKind(const v1::Guardrail& guardrail) {
+  const std::string& kind = guardrail.required_step();
+  if (kind == "tool") return v1::Step::KIND_TOOL;
+  if (kind == "retrieval") return v1::Step::KIND_RETRIEVAL;
+  return kind == "memory" ? v1::Step::KIND_MEMORY : v1::Step::KIND_UNSPECIFIED;
 }
 
 std::string CheckName(v1::Guardrail::Check check) {
@@ -121,12 +191,8 @@ std::string CheckName(v1::Guardrail::Check check) {
 
 }  // namespace
 
-struct AgentRuntime::Models {
-  TextClassifier bag_of_words;
-  TextClassifier bigram;
-  QuestionParser parser;
-  ToolChooser short_sighted;
-  ToolChooser number_aware;
+struct AgentRuntime::Parts {
+  Models models;
 };
 
 // One run, from the question to the judged trace.
@@ -137,110 +203,150 @@ class AgentRuntime::Session {
       : models_(models),
         problem_(problem),
         policy_(policy),
-        random_(problem.seed) {
-    trace_.set_trace_id(problem.id);
-    SetTime(start, trace_.mutable_start_time());
-    v1::Task* task = trace_.mutable_task();
-    task->set_id(problem.id);
-    task->set_type(FamilyName(problem.family));
-    task->set_dataset("lab");
-    task->set_input(problem.question);
-    (*task->mutable_labels())["numbers"] =
-        absl::StrCat(std::min(CountNumbers(problem.question), 5));
-    v1::System* system = trace_.mutable_system();
-    system->set_agent("lab");
-    system->set_agent_version("1");
-    system->set_prompt_strategy("direct");
-    if (problem.family == Family::kArithmetic) system->set_toolset(kCalculator);
+        run_(problem, start),
+        family_run_(MakeFamilyRun()) {
+    run_.trace().mutable_system()->set_prompt_strategy(kDirect);
   }
 
-  v1::Trace Run(absl::Time start) && {
-    const std::string route = ChooseRoute();
-    Adopt(policy_.Decide(trace_, problem_.id), /*routing=*/false);
-    double confidence = 0;
-    std::string answer = Answer(route, &confidence);
-    (*trace_.mutable_evaluation()->mutable_signals())["confidence"] =
-        confidence;
-    // A rule may have waited for the signal.
-    Adopt(policy_.Decide(trace_, problem_.id), /*routing=*/false);
-    for (size_t i = 0; i < guardrails_.size(); ++i) {
-      CheckGuardrail(v1::Guardrail(guardrails_[i]), &answer);
+  v1::Trace Run() && {
+    family_run_->Prepare();
+    const std::string route =
+        Choose(Moment::kRoute, OwnRoutes(), RouteProbabilities);
+    const std::string strategy =
+        Choose(Moment::kStrategy, StrategiesOf(problem_.family),
+               StrategyProbabilities);
+    Adopt(Decide(), Moment::kMemory);
+    if (!directives_.schemas.empty()) family_run_->Prepare();
+    Adopt(Decide(), Moment::kRest);
+    std::string answer = family_run_->Answer(route, strategy);
+    // A rule may have waited for a signal.
+    Adopt(Decide(), Moment::kRest);
+    for (size_t i = 0; i < directives_.guardrails.size(); ++i) {
+      CheckGuardrail(v1::Guardrail(directives_.guardrails[i]), strategy,
+                     &answer);
     }
-
-    v1::Evaluation* evaluation = trace_.mutable_evaluation();
-    const bool passed = answer == problem_.answer;
-    evaluation->set_outcome(passed ? v1::OUTCOME_PASS : v1::OUTCOME_FAIL);
-    evaluation->set_score(passed ? 1 : 0);
-    evaluation->set_evaluator("lab/answer_key");
-    evaluation->set_cost(cost_);
-    SetDuration(elapsed_, evaluation->mutable_latency());
-    SetTime(start + elapsed_, trace_.mutable_end_time());
-    return std::move(trace_);
+    return std::move(run_).Finish(answer == problem_.answer);
   }
 
  private:
-  // Takes over the matches of one sort, each intervention once.
-  void Adopt(const Advice& advice, bool routing) {
+  std::unique_ptr<FamilyRun> MakeFamilyRun() {
+    switch (problem_.family) {
+      case Family::kReasoning:
+        return MakeReasoningRun(models_, problem_, &run_);
+      case Family::kArithmetic:
+        return MakeArithmeticRun(models_, problem_, directives_, &run_);
+      case Family::kCorpus:
+        return MakeCorpusRun(models_, problem_, &run_);
+      case Family::kMemory:
+        return MakeMemoryRun(models_, problem_, directives_, &run_);
+    }
+    return nullptr;
+  }
+
+  // The runs of a namespace share what is written, so they share an arm.
+  Advice Decide() const {
+    policy::AssignmentKeys keys = {problem_.id, {}};
+    if (problem_.notebook != nullptr) keys.memory = problem_.notebook->name;
+    return policy_.Decide(run_.trace(), keys);
+  }
+
+  // Routes with the router's own probabilities. World::kHarmful's router sends
+  // the questions that it takes for easy to what is in truth the worst route.
+  std::vector<Choice> OwnRoutes() const {
+    std::vector<Choice> routes = RoutesOf(problem_.family);
+    if (models_.world != World::kHarmful ||
+        problem_.family != Family::kReasoning) {
+      return routes;
+    }
+    const std::vector<std::string> words = Words(problem_.question);
+    const bool easy =
+        std::find_first_of(words.begin(), words.end(), std::begin(kHardWords),
+                           std::end(kHardWords)) == words.end();
+    for (Choice& route : routes) {
+      route.probability =
+          route.name == kParser ? (easy ? .6 : .04) : (easy ? .2 : .48);
+    }
+    return routes;
+  }
+
+  // Takes over the matches of one moment, each intervention once.
+  void Adopt(const Advice& advice, Moment moment) {
     if (advice.exposure.policy_version() != 0) {
-      trace_.mutable_exposure()->set_policy_version(
+      run_.trace().mutable_exposure()->set_policy_version(
           advice.exposure.policy_version());
     }
     absl::flat_hash_set<std::string> fresh;
     for (const Advice::Match& match : advice.matches) {
-      if (sdk::IsRouting(match.action) != routing ||
+      if (MomentOf(match.action) != moment ||
           !adopted_.insert(match.intervention_id).second) {
         continue;
       }
       fresh.insert(match.intervention_id);
       if (!match.applies) continue;
       if (match.action.has_tool_constraint()) {
-        constraints_.push_back(match.action.tool_constraint());
+        directives_.constraints.push_back(match.action.tool_constraint());
       } else if (match.action.has_guardrail()) {
-        guardrails_.push_back(match.action.guardrail());
+        directives_.guardrails.push_back(match.action.guardrail());
+      } else if (match.action.has_memory_schema()) {
+        directives_.schemas.push_back(match.action.memory_schema());
       }
     }
-    for (const auto& exposure : advice.exposure.interventions()) {
-      if (fresh.contains(exposure.intervention_id())) {
-        *trace_.mutable_exposure()->add_interventions() = exposure;
+    for (const auto& it : advice.exposure.interventions()) {
+      if (fresh.contains(it.intervention_id())) {
+        *run_.trace().mutable_exposure()->add_interventions() = it;
       }
     }
   }
 
-  void SetRoute(const std::string& name) {
-    trace_.mutable_system()->set_model(name);
-    trace_.mutable_decisions(0)->set_chosen(name);
+  void SetChoice(Moment moment, int decision, const std::string& name) {
+    v1::System* system = run_.trace().mutable_system();
+    if (moment == Moment::kRoute) {
+      system->set_model(name);
+    } else {
+      system->set_prompt_strategy(name);
+    }
+    if (decision >= 0) {
+      run_.trace().mutable_decisions(decision)->set_chosen(name);
+    }
   }
 
   // Draws the router's own choice, lets the policy see it, and draws again
-  // where a routing rule applies. The logged propensity is over both draws.
-  std::string ChooseRoute() {
-    const std::vector<Route>& routes = RoutesOf(problem_.family);
-    std::vector<std::string> names;
+  // where a rule about such choices applies. The logged propensity is over both
+  // draws. A choice of one is none, and is not logged but for routes.
+  std::string Choose(
+      Moment moment, const std::vector<Choice>& choices,
+      const std::function<std::vector<double>(
+          const std::vector<Choice>&, const v1::Action&)>& probabilities) {
     std::vector<double> own;
-    v1::Decision* decision = trace_.add_decisions();
-    decision->set_kind(v1::Decision::KIND_ROUTE);
-    for (const Route& route : routes) {
-      names.push_back(route.name);
-      own.push_back(route.probability);
-      decision->add_candidates()->set_name(route.name);
+    for (const Choice& choice : choices) own.push_back(choice.probability);
+    int index = -1;
+    if (moment == Moment::kRoute || choices.size() > 1) {
+      index = run_.trace().decisions_size();
+      v1::Decision* decision = run_.trace().add_decisions();
+      decision->set_kind(moment == Moment::kRoute
+                             ? v1::Decision::KIND_ROUTE
+                             : v1::Decision::KIND_PROMPT_STRATEGY);
+      for (const Choice& choice : choices) {
+        decision->add_candidates()->set_name(choice.name);
+      }
     }
-    const size_t drawn = sdk::DrawIndex(own, random_.Uniform());
-    const double again = random_.Uniform();
+    const size_t drawn = sdk::DrawIndex(own, run_.random().Uniform());
+    const double again = run_.random().Uniform();
 
-    std::vector<double> total(routes.size(), 0);
+    std::vector<double> total(choices.size(), 0);
     size_t chosen = drawn;
     bool by_policy = false;
-    for (size_t i = 0; i < routes.size(); ++i) {
-      SetRoute(routes[i].name);
-      const Advice advice = policy_.Decide(trace_, problem_.id);
+    for (size_t i = 0; i < choices.size(); ++i) {
+      SetChoice(moment, index, choices[i].name);
+      const Advice advice = Decide();
       std::vector<double> weights;
       for (const Advice::Match& match : advice.matches) {
-        if (!match.applies || !sdk::IsRouting(match.action)) continue;
-        weights = sdk::RouteProbabilities(names, match.action);
+        if (!match.applies || MomentOf(match.action) != moment) continue;
+        weights = probabilities(choices, match.action);
         if (!weights.empty()) break;
       }
       if (i == drawn) {
-        Adopt(advice, /*routing=*/true);
+        Adopt(advice, moment);
         by_policy = !weights.empty();
         if (by_policy) chosen = sdk::DrawIndex(weights, again);
       }
@@ -248,346 +354,141 @@ class AgentRuntime::Session {
         total[i] += own[i];
         continue;
       }
-      for (size_t j = 0; j < routes.size(); ++j)
+      for (size_t j = 0; j < choices.size(); ++j) {
         total[j] += own[i] * weights[j];
+      }
     }
-    SetRoute(routes[chosen].name);
+    SetChoice(moment, index, choices[chosen].name);
+    if (index < 0) return choices[chosen].name;
+    v1::Decision* decision = run_.trace().mutable_decisions(index);
     decision->set_propensity(std::min(total[chosen], 1.));
     decision->set_reason(by_policy ? "policy" : "router's own weights");
     if (by_policy) {
-      decision->set_policy_version(trace_.exposure().policy_version());
+      decision->set_policy_version(run_.trace().exposure().policy_version());
     }
-    return routes[chosen].name;
-  }
-
-  v1::Step* AddStep(v1::Step::Kind kind, absl::string_view name, Price price,
-                    absl::string_view input, absl::string_view output) {
-    v1::Step* step = trace_.add_steps();
-    step->set_kind(kind);
-    step->set_name(name.data(), name.size());
-    step->set_actor(trace_.system().model());
-    step->set_status(v1::Step::STATUS_OK);
-    step->set_input(input.data(), input.size());
-    step->set_output(output.data(), output.size());
-    step->set_cost(price.dollars);
-    const absl::Duration time =
-        absl::Milliseconds(price.milliseconds * (.8 + .4 * random_.Uniform()));
-    SetDuration(elapsed_, step->mutable_start_offset());
-    SetDuration(time, step->mutable_duration());
-    elapsed_ += time;
-    cost_ += price.dollars;
-    own_steps_ += for_policy_ ? 0 : 1;
-    return step;
-  }
-
-  static void SetError(absl::string_view type, absl::string_view message,
-                       v1::Step* step) {
-    step->set_status(v1::Step::STATUS_ERROR);
-    step->set_error_type(type.data(), type.size());
-    step->set_error_message(message.data(), message.size());
-  }
-
-  std::string Answer(const std::string& route, double* confidence) {
-    switch (problem_.family) {
-      case Family::kReasoning:
-        return Reason(route, confidence);
-      case Family::kArithmetic:
-        return Reckon(route, confidence);
-    }
-    return "";
-  }
-
-  std::string Reason(const std::string& route, double* confidence) {
-    if (route == kParser) {
-      const QuestionParser::Answer answer =
-          models_.parser.Solve(problem_.question);
-      v1::Step* parse = AddStep(v1::Step::KIND_LLM, "parse", kStrongModel,
-                                problem_.question, answer.frame);
-      (*parse->mutable_attributes())["unknown_sentences"] =
-          absl::StrCat(answer.unknown_sentences);
-      *confidence = answer.confidence;
-      std::string text = answer.yes ? "yes" : "no";
-      AddStep(v1::Step::KIND_LLM, "answer", kWeakModel, answer.frame, text);
-      return text;
-    }
-    const TextClassifier& model =
-        route == kBigram ? models_.bigram : models_.bag_of_words;
-    const double yes = model.ProbabilityOfYes(problem_.question);
-    *confidence = std::max(yes, 1 - yes);
-    std::string text = yes > .5 ? "yes" : "no";
-    AddStep(v1::Step::KIND_LLM, "answer", kWeakModel, problem_.question, text);
-    return text;
-  }
-
-  std::string Reckon(const std::string& route, double* confidence) {
-    expression_ = ExtractExpression(problem_.question);
-    AddStep(v1::Step::KIND_LLM, "extract", kAgentModel, problem_.question,
-            expression_);
-    const bool aware = route == kNumberAware;
-    const double need = (aware ? models_.number_aware : models_.short_sighted)
-                            .ProbabilityOfNeed(problem_.question);
-    *confidence = std::max(need, 1 - need);
-    const bool use_tool = need > (aware ? kNumberAwareNeed : kShortSightedNeed);
-    v1::Decision* decision = trace_.add_decisions();
-    decision->set_kind(v1::Decision::KIND_TOOL);
-    v1::Decision::Candidate* tool = decision->add_candidates();
-    tool->set_name(kCalculator);
-    tool->set_score(need);
-    v1::Decision::Candidate* mental = decision->add_candidates();
-    mental->set_name(kMental);
-    mental->set_score(1 - need);
-    decision->set_chosen(use_tool ? kCalculator : kMental);
-    decision->set_propensity(1);
-    decision->set_step(trace_.steps_size());
-
-    std::string result;
-    if (!use_tool || !CallCalculator(&result)) {
-      result = NumberText(CalculateMentally(expression_));
-      AddStep(v1::Step::KIND_LLM, kMental, kAgentModel, expression_, result);
-    }
-    AddStep(v1::Step::KIND_LLM, "answer", kAgentModel, result, result);
-    return result;
-  }
-
-  // Calls the calculator with the expression as it stands in the text, within
-  // the constraints in force. False where there is no result.
-  bool CallCalculator(std::string* result) {
-    std::string argument = expression_;
-    for (const v1::ToolConstraint& constraint : constraints_) {
-      if (constraint.tool() == kCalculator && !Permit(constraint, &argument)) {
-        return false;
-      }
-    }
-    const absl::StatusOr<double> value = Calculate(argument);
-    v1::Step* step = AddStep(v1::Step::KIND_TOOL, kCalculator, kToolCall,
-                             argument, value.ok() ? NumberText(*value) : "");
-    if (!value.ok()) {
-      SetError(absl::IsInvalidArgument(value.status()) ? "bad_argument"
-                                                       : "arithmetic_error",
-               value.status().message(), step);
-      return false;
-    }
-    *result = NumberText(*value);
-    return true;
-  }
-
-  // Whether the calculator may be called; repairs the argument where the rule
-  // asks for another form.
-  bool Permit(const v1::ToolConstraint& constraint, std::string* argument) {
-    switch (constraint.rule_case()) {
-      case v1::ToolConstraint::kArgument: {
-        const RE2 pattern(constraint.argument().pattern(), RE2::Quiet);
-        // The input is one plain text: a rule about a named part of it, or one
-        // that cannot be read, says nothing.
-        if (!constraint.argument().argument().empty() || !pattern.ok() ||
-            RE2::FullMatch(*argument, pattern)) {
-          return true;
-        }
-        return (Normalize(argument) && RE2::FullMatch(*argument, pattern)) ||
-               Refuse("the argument does not have the required form");
-      }
-      case v1::ToolConstraint::kCallLimit: {
-        const int calls = static_cast<int>(std::count_if(
-            trace_.steps().begin(), trace_.steps().end(),
-            [](const v1::Step& step) { return step.name() == kCalculator; }));
-        return calls < constraint.call_limit().max_calls() ||
-               Refuse("the limit of calls is reached");
-      }
-      case v1::ToolConstraint::kOrder: {
-        const std::string& first = constraint.order().after_tool();
-        return Succeeded(v1::Step::KIND_TOOL, first) ||
-               (first == kNormalizer && Normalize(argument)) ||
-               Refuse("another tool must come first");
-      }
-      case v1::ToolConstraint::kDisable:
-        return Refuse("the tool is disabled");
-      case v1::ToolConstraint::RULE_NOT_SET:
-        return true;
-    }
-    return true;
-  }
-
-  // Until the result dies, steps are the policy's and not the agent's own.
-  auto BeginPolicyWork() {
-    const bool before = for_policy_;
-    for_policy_ = true;
-    return absl::MakeCleanup([this, before] { for_policy_ = before; });
-  }
-
-  bool Refuse(absl::string_view reason) {
-    const auto restore = BeginPolicyWork();
-    SetError("call_refused", reason,
-             AddStep(v1::Step::KIND_GUARDRAIL, "tool_constraint", kCheck,
-                     kCalculator, ""));
-    return false;
-  }
-
-  bool Normalize(std::string* argument) {
-    const auto restore = BeginPolicyWork();
-    const absl::StatusOr<std::string> normal = NormalizeExpression(*argument);
-    v1::Step* step = AddStep(v1::Step::KIND_TOOL, kNormalizer, kRepair,
-                             *argument, normal.value_or(""));
-    if (!normal.ok()) {
-      SetError("unknown_word", normal.status().message(), step);
-      return false;
-    }
-    *argument = *normal;
-    return true;
-  }
-
-  bool Succeeded(v1::Step::Kind kind, absl::string_view name) const {
-    return std::any_of(trace_.steps().begin(), trace_.steps().end(),
-                       [&](const v1::Step& step) {
-                         return step.kind() == kind &&
-                                step.status() == v1::Step::STATUS_OK &&
-                                (name.empty() || step.name() == name);
-                       });
-  }
-
-  int LongestRepetition() const {
-    int longest = 0;
-    int run = 0;
-    for (int i = 0; i < trace_.steps_size(); ++i) {
-      const v1::Step& step = trace_.steps(i);
-      const bool same = i > 0 && step.name() == trace_.steps(i - 1).name() &&
-                        step.input() == trace_.steps(i - 1).input();
-      run = same ? run + 1 : 1;
-      longest = std::max(longest, run);
-    }
-    return longest;
+    return choices[chosen].name;
   }
 
   bool Holds(const v1::Guardrail& guardrail) const {
     switch (guardrail.check()) {
       case v1::Guardrail::CHECK_SIGNAL_AT_LEAST: {
-        const auto& signals = trace_.evaluation().signals();
+        const auto& signals = run_.trace().evaluation().signals();
         const auto signal = signals.find(guardrail.signal());
         return signal == signals.end() ||
                signal->second >= guardrail.threshold();
       }
-      case v1::Guardrail::CHECK_STEP_REQUIRED:
-        for (const v1::Step::Kind kind :
-             {v1::Step::KIND_TOOL, v1::Step::KIND_RETRIEVAL,
-              v1::Step::KIND_MEMORY}) {
-          if (guardrail.required_step() == StepKindText(kind)) {
-            return Succeeded(kind, guardrail.required_name());
-          }
-        }
-        return true;
+      case v1::Guardrail::CHECK_STEP_REQUIRED: {
+        const v1::Step::Kind kind = RequiredKind(guardrail);
+        return kind == v1::Step::KIND_UNSPECIFIED ||
+               run_.Succeeded(kind, guardrail.required_name());
+      }
       case v1::Guardrail::CHECK_MAX_REPEATS:
-        return LongestRepetition() <= guardrail.threshold();
+        return run_.LongestRepetition() <= guardrail.threshold();
       case v1::Guardrail::CHECK_MAX_STEPS:
-        return own_steps_ <= guardrail.threshold();
+        return run_.own_steps() <= guardrail.threshold();
       default:
         return true;
     }
   }
 
-  void CheckGuardrail(const v1::Guardrail& guardrail, std::string* answer) {
+  void CheckGuardrail(const v1::Guardrail& guardrail,
+                      const std::string& strategy, std::string* answer) {
     if (Holds(guardrail)) return;
-    const auto restore = BeginPolicyWork();
-    SetError("check_failed", "the answer may not leave as it is",
-             AddStep(v1::Step::KIND_GUARDRAIL, CheckName(guardrail.check()),
-                     kCheck, *answer, ""));
+    const auto restore = run_.BeginPolicyWork();
+    RunRecorder::SetError(
+        "check_failed", "the answer may not leave as it is",
+        run_.AddStep(v1::Step::KIND_GUARDRAIL, CheckName(guardrail.check()),
+                     kCheckPrice, *answer, ""));
     if (guardrail.fallback() == v1::Guardrail::FALLBACK_ABSTAIN) {
-      answer->clear();
+      // In World::kNull an answer cannot be withheld.
+      if (models_.world != World::kNull) *answer = family_run_->Abstention();
     } else if (guardrail.fallback() == v1::Guardrail::FALLBACK_ROUTE) {
-      for (const Route& route : RoutesOf(problem_.family)) {
-        // The signal stays that of the first answer: the check has read it.
-        double confidence = 0;
+      for (const Choice& route : RoutesOf(problem_.family)) {
         if (route.name == guardrail.fallback_route()) {
-          *answer = Answer(route.name, &confidence);
+          *answer = family_run_->Answer(route.name, strategy);
         }
       }
     } else if (guardrail.fallback() == v1::Guardrail::FALLBACK_REQUIRE_STEP) {
-      const bool can_call = problem_.family == Family::kArithmetic &&
-                            guardrail.required_step() == kStepRequiredTool &&
-                            (guardrail.required_name().empty() ||
-                             guardrail.required_name() == kCalculator);
-      std::string result;
-      if (can_call && CallCalculator(&result)) {
-        AddStep(v1::Step::KIND_LLM, "answer", kAgentModel, result, result);
-        *answer = result;
-      }
+      family_run_->Require(RequiredKind(guardrail), guardrail.required_name(),
+                           answer);
     }
   }
 
   const Models& models_;
   const Problem& problem_;
   const PolicySource& policy_;
-  base::Random random_;
-  v1::Trace trace_;
-  absl::Duration elapsed_;
-  double cost_ = 0;
-  std::string expression_;
-  // Steps of the agent's own: what a policy adds must not trip a limit.
-  int own_steps_ = 0;
-  bool for_policy_ = false;
-  std::vector<v1::ToolConstraint> constraints_;
-  std::vector<v1::Guardrail> guardrails_;
+  RunRecorder run_;
+  Directives directives_;
+  std::unique_ptr<FamilyRun> family_run_;
   absl::flat_hash_set<std::string> adopted_;  // intervention ids
 };
 
-AgentRuntime::AgentRuntime(std::unique_ptr<const Models> models)
-    : models_(std::move(models)) {}
+AgentRuntime::AgentRuntime(std::unique_ptr<const Parts> parts)
+    : parts_(std::move(parts)) {}
 AgentRuntime::~AgentRuntime() = default;
 
-std::unique_ptr<const AgentRuntime> AgentRuntime::Create(uint64_t seed) {
-  base::Random random(base::Mix64(seed));
-  std::vector<Problem> questions;
-  questions.reserve(kTaughtQuestions);
-  for (int i = 0; i < kTaughtQuestions; ++i) {
-    questions.push_back(MakeReasoningProblem(Phrasing::kTaught, &random));
-  }
-  std::vector<Problem> short_sums;
-  std::vector<Problem> sums;
-  while (sums.size() < kTaughtSums) {
-    Problem sum = MakeArithmeticProblem(&random);
-    if (sum.kind != "plain" && sum.kind != "long") continue;
-    if (sum.kind == "plain" || random.Bernoulli(kLongShare)) {
-      short_sums.push_back(sum);
-    }
-    sums.push_back(std::move(sum));
-  }
-  auto models = std::make_unique<const Models>(Models{
-      TextClassifier::Train(questions, 1, &random),
-      TextClassifier::Train(questions, 2, &random),
-      QuestionParser::Train(questions),
-      ToolChooser::Train(short_sums, ToolChooser::Sight::kLength, &random),
-      ToolChooser::Train(sums, ToolChooser::Sight::kNumbers, &random)});
+std::unique_ptr<const AgentRuntime> AgentRuntime::Create(
+    const Options& options) {
   return std::unique_ptr<const AgentRuntime>(
-      new AgentRuntime(std::move(models)));
+      new AgentRuntime(std::make_unique<const Parts>(
+          Parts{Models::Train(options.seed, options.world, options.drifted)})));
 }
 
-const std::vector<Route>& AgentRuntime::RoutesOf(Family family) {
-  static const auto& reasoning = *new std::vector<Route>{
-      {kBagOfWords, .45}, {kBigram, .45}, {kParser, .1}};
-  static const auto& arithmetic =
-      *new std::vector<Route>{{kShortSighted, .5}, {kNumberAware, .5}};
-  return family == Family::kReasoning ? reasoning : arithmetic;
+const std::vector<Choice>& AgentRuntime::RoutesOf(Family family) {
+  static const auto& routes = ForFamilies([](Family it) {
+    switch (it) {
+      case Family::kReasoning:
+        return std::vector<Choice>{
+            {kBagOfWords, .45}, {kBigram, .45}, {kParser, .1}};
+      case Family::kArithmetic:
+        return std::vector<Choice>{{kShortSighted, .5}, {kNumberAware, .5}};
+      case Family::kCorpus:
+        return std::vector<Choice>{
+            {kBm25, .8}, {kBm25Wide, .1}, {kBm25Tuned, .1}};
+      case Family::kMemory:
+        return std::vector<Choice>{{kNotebookAgent, 1}};
+    }
+    return std::vector<Choice>();
+  });
+  return routes[static_cast<size_t>(family)];
+}
+
+const std::vector<Choice>& AgentRuntime::StrategiesOf(Family family) {
+  static const auto& corpus = *new std::vector<Choice>{
+      {kDirect, .7}, {kDecompose, .15}, {kCiteFirst, .15}};
+  static const auto& others = *new std::vector<Choice>{{kDirect, 1}};
+  return family == Family::kCorpus ? corpus : others;
+}
+
+const std::vector<v1::Action>& AgentRuntime::ActionsOf(Family family) {
+  static const auto& actions = ForFamilies(MakeActions);
+  return actions[static_cast<size_t>(family)];
 }
 
 const std::vector<std::vector<v1::Action>>& AgentRuntime::OptionsOf(
     Family family) {
-  using Options = std::vector<std::vector<v1::Action>>;
-  static const auto& reasoning = *new Options(MakeOptions(Family::kReasoning));
-  static const auto& arithmetic =
-      *new Options(MakeOptions(Family::kArithmetic));
-  return family == Family::kReasoning ? reasoning : arithmetic;
+  static const auto& options = ForFamilies(MakeOptions);
+  return options[static_cast<size_t>(family)];
+}
+
+std::vector<Problem> AgentRuntime::MakeProblems(Family family,
+                                                base::Random* random) const {
+  switch (family) {
+    case Family::kReasoning:
+      return {MakeReasoningProblem(Phrasing::kAsked, random)};
+    case Family::kArithmetic:
+      return {MakeArithmeticProblem(random)};
+    case Family::kCorpus:
+      return {parts_->models.corpus.MakeProblem(random)};
+    case Family::kMemory:
+      return MakeMemorySession(parts_->models.world, kSessionRuns, random);
+  }
+  return {};
 }
 
 v1::Trace AgentRuntime::Run(const Problem& problem, const PolicySource& policy,
                             absl::Time start) const {
-  return Session(*models_, problem, policy, start).Run(start);
-}
-
-bool AgentRuntime::OraclePasses(const Problem& problem) const {
-  for (const std::vector<v1::Action>& actions : OptionsOf(problem.family)) {
-    const v1::Trace trace =
-        Run(problem, ForcedActions(actions), absl::UnixEpoch());
-    if (trace.evaluation().outcome() == v1::OUTCOME_PASS) return true;
-  }
-  return false;
+  return Session(parts_->models, problem, policy, start).Run();
 }
 
 }  // namespace faultline::lab

@@ -11,16 +11,17 @@ ForcedActions::ForcedActions(std::vector<v1::Action> actions) {
   }
 }
 
-Advice ForcedActions::Decide(const v1::Trace&, absl::string_view) const {
+Advice ForcedActions::Decide(const v1::Trace&,
+                             const policy::AssignmentKeys&) const {
   return advice_;
 }
 
 Advice MatcherPolicy::Decide(const v1::Trace& context,
-                             absl::string_view assignment_key) const {
+                             const policy::AssignmentKeys& keys) const {
   const std::vector<policy::RuleMatch> matches =
-      matcher_->Match(context, assignment_key, now_);
+      matcher_->Match(context, keys, now_);
   Advice advice;
-  advice.exposure = matcher_->MakeExposure(matches, assignment_key);
+  advice.exposure = matcher_->MakeExposure(matches, keys);
   for (const policy::RuleMatch& match : matches) {
     advice.matches.push_back(
         {match.rule->intervention_id(), match.rule->action(), match.applies});

@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "faultline/v1/intervention.pb.h"
 #include "faultline/v1/trace.pb.h"
@@ -33,16 +32,17 @@ class PolicySource {
  public:
   virtual ~PolicySource() = default;
 
-  // `context`: the run so far. `assignment_key` draws the arms: the same key
-  // always draws the same.
+  // `context`: the run so far. The keys draw the arms: the same key always
+  // draws the same.
   virtual Advice Decide(const v1::Trace& context,
-                        absl::string_view assignment_key) const = 0;
+                        const policy::AssignmentKeys& keys) const = 0;
 };
 
 // No policy at all. Thread-safe.
 class NoPolicy final : public PolicySource {
  public:
-  Advice Decide(const v1::Trace&, absl::string_view) const override {
+  Advice Decide(const v1::Trace&,
+                const policy::AssignmentKeys&) const override {
     return {};
   }
 };
@@ -53,7 +53,7 @@ class ForcedActions final : public PolicySource {
  public:
   explicit ForcedActions(std::vector<v1::Action> actions);
   Advice Decide(const v1::Trace& context,
-                absl::string_view assignment_key) const override;
+                const policy::AssignmentKeys& keys) const override;
 
  private:
   Advice advice_;
@@ -68,7 +68,7 @@ class MatcherPolicy final : public PolicySource {
                 absl::Time now)
       : matcher_(std::move(matcher)), now_(now) {}
   Advice Decide(const v1::Trace& context,
-                absl::string_view assignment_key) const override;
+                const policy::AssignmentKeys& keys) const override;
 
  private:
   const std::shared_ptr<const policy::PolicyMatcher> matcher_;

@@ -161,9 +161,108 @@ std::string InterventionTable(
 json ScoreJson(const Score& score) {
   return {{"runs", score.problems},
           {"none", score.Rate(score.none)},
+          {"random", score.Rate(score.random)},
+          {"bandit", score.Rate(score.bandit)},
           {"oracle", score.Rate(score.oracle)},
           {"reached", score.Rate(score.reached)},
-          {"gap_closed", GapClosed(score)}};
+          {"captured", Captured(score, score.reached)}};
+}
+
+std::string EffectText(Truth::Effect effect) {
+  switch (effect) {
+    case Truth::Effect::kHelps:
+      return "helps";
+    case Truth::Effect::kInert:
+      return "inert";
+    case Truth::Effect::kHurts:
+      return "hurts";
+  }
+  return "";
+}
+
+std::string TickTable(const std::vector<TickReport>& reports) {
+  Table table({{"TICK", true},
+               {"NONE", true},
+               {"RANDOM", true},
+               {"BANDIT", true},
+               {"OURS", true},
+               {"ORACLE", true},
+               {"CAPTURED", true},
+               {"CLUSTERS", true},
+               {"STABLE", true},
+               {"TRIALS", true}});
+  for (const TickReport& report : reports) {
+    const Score& score = report.scores.all;
+    table.AddRow({absl::StrCat(report.number), RateText(score, score.none),
+                  RateText(score, score.random), RateText(score, score.bandit),
+                  RateText(score, score.reached), RateText(score, score.oracle),
+                  Percent(Captured(score, score.reached)),
+                  absl::StrCat(report.tick.clusters()),
+                  absl::StrCat(report.tick.stable_clusters()),
+                  absl::StrCat(report.tick.trials())});
+  }
+  return table.Text();
+}
+
+std::string FamilyTable(const std::vector<TickReport>& reports,
+                        int last_ticks) {
+  Table table({{"LAST TICKS"},
+               {"NONE", true},
+               {"RANDOM", true},
+               {"BANDIT", true},
+               {"OURS", true},
+               {"ORACLE", true},
+               {"CAPTURED", true}});
+  for (const Family family : kFamilies) {
+    Score score;
+    for (size_t i = reports.size() - last_ticks; i < reports.size(); ++i) {
+      score.Add(reports[i].scores.by_family[static_cast<size_t>(family)]);
+    }
+    if (score.problems == 0) continue;
+    table.AddRow({FamilyName(family), RateText(score, score.none),
+                  RateText(score, score.random), RateText(score, score.bandit),
+                  RateText(score, score.reached), RateText(score, score.oracle),
+                  Percent(Captured(score, score.reached))});
+  }
+  return table.Text();
+}
+
+std::string TrialTable(const std::vector<TrialReport>& trials) {
+  Table table({{"TRIAL", true},
+               {"VERDICT", true},
+               {"STATUS"},
+               {"IN TRUTH"},
+               {"PREVENTS", true},
+               {"CAUSES", true},
+               {"OF", true},
+               {"WHAT"}});
+  for (const TrialReport& trial : trials) {
+    table.AddRow(
+        {absl::StrCat(trial.start_tick),
+         trial.verdict_tick ? absl::StrCat(*trial.verdict_tick) : "-",
+         StatusText(trial.intervention.status()),
+         EffectText(trial.truth.effect()), absl::StrCat(trial.truth.prevented),
+         absl::StrCat(trial.truth.caused), absl::StrCat(trial.truth.in_scope),
+         Cut(trial.intervention.summary())});
+  }
+  return table.Text();
+}
+
+std::string NamingTable(const std::vector<NamingReport>& naming) {
+  Table table({{"HIDDEN KIND OF MOST"}, {"SHARE", true}, {"READ AS"}, {""}});
+  for (const NamingReport& report : naming) {
+    table.AddRow({absl::StrCat(FamilyName(report.family), " ", report.kind),
+                  Percent(report.share), ModeText(report.mode),
+                  report.right ? "right" : "not right"});
+  }
+  return table.Text();
+}
+
+double RightShare(const Summary& summary) {
+  return summary.accepted_clusters == 0
+             ? 0
+             : static_cast<double>(summary.rightly_named) /
+                   summary.accepted_clusters;
 }
 
 std::string Line(const json& value) {
@@ -173,13 +272,13 @@ std::string Line(const json& value) {
 }  // namespace
 
 std::string TickText(const TickReport& report) {
-  const Score& score = report.score;
+  const Score& score = report.scores.all;
   std::string text = absl::StrCat(
       "tick ", report.number, ": ", score.problems, " runs, failure rate ",
       RateText(score, score.reached), " (no policy ",
       RateText(score, score.none), ", oracle ", RateText(score, score.oracle),
-      "), ", Percent(GapClosed(score)), " of the gap closed, next policy ",
-      report.tick.policy_version(), "\n");
+      "), ", Percent(Captured(score, score.reached)),
+      " of the gap captured, next policy ", report.tick.policy_version(), "\n");
   if (!report.clusters.empty()) {
     absl::StrAppend(&text, ClusterTable(report.clusters));
   }
@@ -190,7 +289,7 @@ std::string TickText(const TickReport& report) {
 }
 
 std::string TickJson(const TickReport& report) {
-  json value = ScoreJson(report.score);
+  json value = ScoreJson(report.scores.all);
   value["tick"] = report.number;
   value["policy_version"] = report.tick.policy_version();
   value["clusters"] = json::array();
@@ -212,74 +311,128 @@ std::string TickJson(const TickReport& report) {
   return Line(value);
 }
 
-std::string SummaryText(const std::vector<TickReport>& reports) {
-  Table table({{"TICK", true},
-               {"NONE", true},
-               {"ORACLE", true},
-               {"REACHED", true},
-               {"REASONING", true},
-               {"ARITHMETIC", true},
-               {"GAP CLOSED", true},
-               {"CLUSTERS", true},
-               {"STABLE", true},
-               {"TRIALS", true}});
-  for (const TickReport& report : reports) {
-    const Score& score = report.score;
-    const auto& [reasoning, arithmetic] = report.by_family;
-    table.AddRow({absl::StrCat(report.number), RateText(score, score.none),
-                  RateText(score, score.oracle), RateText(score, score.reached),
-                  RateText(reasoning, reasoning.reached),
-                  RateText(arithmetic, arithmetic.reached),
-                  Percent(GapClosed(score)),
-                  absl::StrCat(report.tick.clusters()),
-                  absl::StrCat(report.tick.stable_clusters()),
-                  absl::StrCat(report.tick.trials())});
-  }
-  const Summary summary = Summarize(reports);
+std::string SummaryText(const Results& results) {
+  const Summary summary =
+      Summarize(results.reports, results.trials, results.naming);
   const Score& first = summary.first;
   const Score& last = summary.last;
-  const auto line = [&](const char* name, int at_first, int at_last) {
-    return absl::StrCat(name, " failure rate, first tick and last ",
-                        summary.last_ticks, ": ", RateText(first, at_first),
-                        " ", RateText(last, at_last), "\n");
+  std::string text =
+      absl::StrCat(TickTable(results.reports), "\n",
+                   FamilyTable(results.reports, summary.last_ticks));
+  if (!results.trials.empty()) {
+    absl::StrAppend(&text, "\n", TrialTable(results.trials));
+  }
+  if (!results.naming.empty()) {
+    absl::StrAppend(&text, "\n", NamingTable(results.naming));
+  }
+  const auto rates = [&](const char* name, int at_first, int at_last) {
+    absl::StrAppend(&text, name, " failure rate, first tick and last ",
+                    summary.last_ticks, ": ", RateText(first, at_first), " ",
+                    RateText(last, at_last), "\n");
   };
-  return absl::StrCat(table.Text(), line("none   ", first.none, last.none),
-                      line("oracle ", first.oracle, last.oracle),
-                      line("reached", first.reached, last.reached),
-                      "share of the gap from none to oracle that is closed, "
-                      "last ticks: ",
-                      absl::StrFormat("%.3f", summary.gap_closed), "\n");
+  text += "\n";
+  rates("none   ", first.none, last.none);
+  rates("random ", first.random, last.random);
+  rates("bandit ", first.bandit, last.bandit);
+  rates("oracle ", first.oracle, last.oracle);
+  rates("ours   ", first.reached, last.reached);
+  absl::StrAppendFormat(
+      &text,
+      "trials started %d, confirmed %d, of these inert or harmful in truth %d, "
+      "rolled back %d\n",
+      summary.trials, summary.confirmed, summary.false_confirmations,
+      summary.rolled_back);
+  absl::StrAppendFormat(&text, "median ticks from start to verdict: %g\n",
+                        summary.median_ticks_to_verdict);
+  absl::StrAppendFormat(
+      &text, "accepted clusters whose failure mode is right: %d of %d, %.3f\n",
+      summary.rightly_named, summary.accepted_clusters, RightShare(summary));
+  absl::StrAppendFormat(
+      &text,
+      "share of the gap from none to oracle that is captured, "
+      "last ticks: random %.3f, bandit %.3f, ours %.3f\n",
+      summary.captured_by_random, summary.captured_by_bandit, summary.captured);
+  return text;
 }
 
-std::string SummaryJson(const std::vector<TickReport>& reports) {
-  const Summary summary = Summarize(reports);
-  return Line({{"summary",
-                {{"last_ticks", summary.last_ticks},
-                 {"first", ScoreJson(summary.first)},
-                 {"last", ScoreJson(summary.last)},
-                 {"gap_closed", summary.gap_closed}}}});
+std::string SummaryJson(const Results& results) {
+  const Summary summary =
+      Summarize(results.reports, results.trials, results.naming);
+  json value = {{"summary",
+                 {{"last_ticks", summary.last_ticks},
+                  {"first", ScoreJson(summary.first)},
+                  {"last", ScoreJson(summary.last)},
+                  {"captured", summary.captured},
+                  {"captured_by_random", summary.captured_by_random},
+                  {"captured_by_bandit", summary.captured_by_bandit},
+                  {"trials", summary.trials},
+                  {"confirmed", summary.confirmed},
+                  {"false_confirmations", summary.false_confirmations},
+                  {"harmful", summary.harmful},
+                  {"harmful_confirmed", summary.harmful_confirmed},
+                  {"rolled_back", summary.rolled_back},
+                  {"median_ticks_to_verdict", summary.median_ticks_to_verdict},
+                  {"accepted_clusters", summary.accepted_clusters},
+                  {"rightly_named", summary.rightly_named}}},
+                {"trials", json::array()},
+                {"naming", json::array()}};
+  for (const TrialReport& trial : results.trials) {
+    json entry = {{"id", trial.intervention.intervention_id()},
+                  {"kind", KindText(trial.intervention.kind())},
+                  {"status", StatusText(trial.intervention.status())},
+                  {"summary", trial.intervention.summary()},
+                  {"start_tick", trial.start_tick},
+                  {"confirmed", trial.confirmed},
+                  {"truth", EffectText(trial.truth.effect())},
+                  {"in_scope", trial.truth.in_scope},
+                  {"prevented", trial.truth.prevented},
+                  {"caused", trial.truth.caused}};
+    if (trial.verdict_tick) entry["verdict_tick"] = *trial.verdict_tick;
+    value["trials"].push_back(std::move(entry));
+  }
+  for (const NamingReport& report : results.naming) {
+    value["naming"].push_back({{"family", FamilyName(report.family)},
+                               {"kind", report.kind},
+                               {"share", report.share},
+                               {"failure_mode", ModeText(report.mode)},
+                               {"right", report.right}});
+  }
+  return Line(value);
 }
 
 std::string KindsText(const std::vector<KindReport>& reports) {
   std::string text;
   Score all;
-  for (const Family family : {Family::kReasoning, Family::kArithmetic}) {
-    const std::vector<Route>& routes = AgentRuntime::RoutesOf(family);
+  for (const Family family : kFamilies) {
+    const std::vector<Choice>& routes = AgentRuntime::RoutesOf(family);
+    const std::vector<Choice>& strategies = AgentRuntime::StrategiesOf(family);
     std::vector<Column> columns = {{"HIDDEN KIND"}, {"RUNS", true}};
-    for (const Route& route : routes) {
+    for (const Choice& route : routes) {
       columns.push_back({route.name.c_str(), true});
+    }
+    if (strategies.size() > 1) {
+      for (const Choice& strategy : strategies) {
+        columns.push_back({strategy.name.c_str(), true});
+      }
     }
     columns.push_back({"NONE", true});
     columns.push_back({"ORACLE", true});
     Table table(columns);
+    bool any = false;
     for (const KindReport& report : reports) {
       if (report.family != family) continue;
+      any = true;
       Score score;
       score.problems = report.problems;
       std::vector<std::string> row = {report.kind,
                                       absl::StrCat(report.problems)};
       for (const int failures : report.route_failures) {
         row.push_back(RateText(score, failures));
+      }
+      if (strategies.size() > 1) {
+        for (const int failures : report.strategy_failures) {
+          row.push_back(RateText(score, failures));
+        }
       }
       row.push_back(RateText(score, report.none));
       row.push_back(RateText(score, report.oracle));
@@ -288,8 +441,10 @@ std::string KindsText(const std::vector<KindReport>& reports) {
       all.none += report.none;
       all.oracle += report.oracle;
     }
-    absl::StrAppend(&text, FamilyName(family), ", failure rates\n",
-                    table.Text());
+    if (any) {
+      absl::StrAppend(&text, FamilyName(family), ", failure rates\n",
+                      table.Text());
+    }
   }
   return absl::StrCat(text, "none    ", RateText(all, all.none), "\noracle  ",
                       RateText(all, all.oracle), "\n");
@@ -305,9 +460,14 @@ std::string KindsJson(const std::vector<KindReport>& reports) {
                   {"runs", report.problems},
                   {"none", score.Rate(report.none)},
                   {"oracle", score.Rate(report.oracle)}};
-    const std::vector<Route>& routes = AgentRuntime::RoutesOf(report.family);
+    const auto& routes = AgentRuntime::RoutesOf(report.family);
     for (size_t i = 0; i < routes.size(); ++i) {
       value["routes"][routes[i].name] = score.Rate(report.route_failures[i]);
+    }
+    const auto& strategies = AgentRuntime::StrategiesOf(report.family);
+    for (size_t i = 0; i < strategies.size(); ++i) {
+      value["strategies"][strategies[i].name] =
+          score.Rate(report.strategy_failures[i]);
     }
     text += Line(value);
   }

@@ -16,16 +16,25 @@ namespace faultline::lab {
 // One tick: a line of rates, its clusters with failure mode and status, and the
 // interventions. `\n` at the end.
 std::string TickText(const TickReport& report);
-// {"tick", "runs", "none", "oracle", "reached", "gap_closed", "policy_version",
-// "clusters": [...], "interventions": [...]} on one line.
+// {"tick", "runs", "none", "random", "bandit", "oracle", "reached", "captured",
+// "policy_version", "clusters": [...], "interventions": [...]} on one line.
 std::string TickJson(const TickReport& report);
 
-// A table of all ticks, then the lines `none`, `oracle`, `reached` and `gap
-// closed`, the figure last in each.
-std::string SummaryText(const std::vector<TickReport>& reports);
-std::string SummaryJson(const std::vector<TickReport>& reports);
+// What a run of the lab came to. Views.
+struct Results {
+  const std::vector<TickReport>& reports;
+  const std::vector<TrialReport>& trials;
+  const std::vector<NamingReport>& naming;
+};
 
-// Failure rate of each route by hidden kind.
+// Tables of the ticks, of the trials beside the truth and of the accepted
+// clusters beside the hidden kinds, then one line for each figure, the figure
+// last.
+std::string SummaryText(const Results& results);
+// {"summary": {...}, "trials": [...], "naming": [...]} on one line.
+std::string SummaryJson(const Results& results);
+
+// Failure rate of each route and strategy by hidden kind.
 std::string KindsText(const std::vector<KindReport>& reports);
 std::string KindsJson(const std::vector<KindReport>& reports);
 

@@ -26,8 +26,8 @@ class RouterPolicy final : public PolicySource {
   explicit RouterPolicy(const sdk::RouterClient* router) : router_(router) {}
 
   Advice Decide(const v1::Trace& context,
-                absl::string_view assignment_key) const override {
-    sdk::Decision decision = router_->Decide(context, assignment_key);
+                const policy::AssignmentKeys& keys) const override {
+    sdk::Decision decision = router_->Decide(context, keys);
     Advice advice;
     advice.exposure = std::move(decision.exposure);
     for (const policy::RuleMatch& match : decision.matches) {
@@ -151,6 +151,27 @@ absl::StatusOr<std::vector<v1::Cluster>> ServiceBackend::Clusters() {
       Call(&v1::ClusterService::Stub::ListClusters, request));
   return std::vector<v1::Cluster>(response.clusters().begin(),
                                   response.clusters().end());
+}
+
+absl::StatusOr<std::vector<std::string>> ServiceBackend::Members(
+    const std::string& cluster) {
+  v1::ListMembersRequest request;
+  request.set_parent(cluster);
+  request.set_page_size(kPageSize);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_MEDOID);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_EXEMPLAR);
+  request.add_roles(v1::ListMembersResponse::Member::ROLE_MEMBER);
+  std::vector<std::string> ids;
+  do {
+    FAULTLINE_ASSIGN_OR_RETURN(
+        const v1::ListMembersResponse response,
+        Call(&v1::ClusterService::Stub::ListMembers, request));
+    for (const auto& member : response.members()) {
+      ids.push_back(member.trace().trace_id());
+    }
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return ids;
 }
 
 absl::StatusOr<std::vector<v1::Intervention>> ServiceBackend::Interventions() {

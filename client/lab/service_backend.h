@@ -36,6 +36,8 @@ class ServiceBackend final : public Backend {
   absl::Status Send(std::vector<v1::Trace> traces) override;
   absl::StatusOr<v1::Tick> Tick() override;
   absl::StatusOr<std::vector<v1::Cluster>> Clusters() override;
+  absl::StatusOr<std::vector<std::string>> Members(
+      const std::string& cluster) override;
   absl::StatusOr<std::vector<v1::Intervention>> Interventions() override;
   const PolicySource& policy() const override { return *policy_; }
 

@@ -27,6 +27,7 @@ for ((seed = 1000; seed < 1000 + seeds; seed++)); do
   project=lab-$seed
   mkdir "$work/$seed"
   "$build/bin/faultline-lab" --server "$address" --project "$project" --ticks 1 --tasks-per-tick "$questions" \
+    --families binary_reasoning,arithmetic \
     --seed "$seed" --run-id show --max-trials 0 --labels "$work/$seed/labels.jsonl" --json >/dev/null
   ctl --project "$project" --json clusters --limit 1000 >"$work/$seed/clusters.json"
   for cluster in $(python3 -c 'import json, sys; print(*(c["name"].split("/")[-1] for c in json.load(sys.stdin)["clusters"]))' \

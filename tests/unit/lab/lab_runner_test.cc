@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "client/lab/html_report.h"
 #include "client/lab/report.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,6 +21,8 @@ using ::faultline::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+constexpr uint64_t kEarlierTicks = 5;  // that the project had before the lab
 
 // A server that learns one thing from its first tick: ask the parser.
 class FakeBackend final : public Backend {
@@ -39,6 +42,7 @@ class FakeBackend final : public Backend {
     policy_ = std::make_unique<ForcedActions>(std::vector<v1::Action>{action});
     v1::Tick tick;
     tick.set_policy_version(++version_);
+    tick.set_tick(kEarlierTicks + version_);
     return tick;
   }
   absl::StatusOr<std::vector<v1::Cluster>> Clusters() override {
@@ -54,17 +58,42 @@ class FakeBackend final : public Backend {
     }
     return clusters;
   }
+  // The stable cluster: the failures of one kind of question, so far as the
+  // test has said which.
+  absl::StatusOr<std::vector<std::string>> Members(
+      const std::string&) override {
+    return members;
+  }
   absl::StatusOr<std::vector<v1::Intervention>> Interventions() override {
     v1::Intervention intervention;
     intervention.set_intervention_id("i1");
     intervention.set_kind(v1::INTERVENTION_KIND_ROUTING_POLICY);
     intervention.set_status(v1::Intervention::STATUS_TRIAL);
+    intervention.mutable_scope()->mutable_all();
+    auto* candidate = intervention.mutable_action()
+                          ->mutable_routing_policy()
+                          ->add_candidates();
+    candidate->set_name(route);
+    candidate->set_weight(1);
+    const auto move = [&](v1::Intervention::Status to, uint64_t tick) {
+      auto* change = intervention.add_history();
+      change->set_from(intervention.status());
+      change->set_to(to);
+      change->set_tick(tick);
+      intervention.set_status(to);
+    };
+    intervention.set_status(v1::Intervention::STATUS_APPROVED);
+    move(v1::Intervention::STATUS_TRIAL, kEarlierTicks + 1);
+    if (version_ >= 3)
+      move(v1::Intervention::STATUS_CONFIRMED, kEarlierTicks + 3);
     return std::vector<v1::Intervention>{intervention};
   }
   const PolicySource& policy() const override { return *policy_; }
 
   std::vector<v1::Trace> received;
   absl::Status send_status;
+  std::vector<std::string> members;
+  std::string route = "parser";  // of the intervention
 
  private:
   std::unique_ptr<PolicySource> policy_ = std::make_unique<NoPolicy>();
@@ -75,6 +104,7 @@ class FakeBackend final : public Backend {
 const Lab& TheLab() {
   static const Lab& lab = *[] {
     Lab::Options options;
+    options.families = {Family::kReasoning, Family::kArithmetic};
     options.tasks_per_tick = 200;
     return Lab::Create(options).value().release();
   }();
@@ -97,15 +127,85 @@ TEST(LabRunnerTest, SendsRunsAndActsOnWhatTheServerFound) {
   EXPECT_EQ(ids.size(), 600u);
   const std::string text = labels.str();
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 600);
-  EXPECT_EQ(reports[0].score.reached, reports[0].score.none);
-  EXPECT_LT(reports[1].score.reached, reports[1].score.none);
+  const Score& first = reports[0].scores.all;
+  const Score& second = reports[1].scores.all;
+  EXPECT_EQ(first.reached, first.none);
+  EXPECT_LT(second.reached, second.none);
+  EXPECT_LT(second.oracle, second.reached);
+  // The bandit has learned a little, lots are of no use to most questions.
+  EXPECT_LT(reports[2].scores.all.bandit, reports[2].scores.all.none);
+  EXPECT_NE(second.random, second.none);
 
-  const Summary summary = Summarize(reports);
+  const Summary summary = Summarize(reports, {}, {});
   EXPECT_EQ(summary.last_ticks, 1);
-  EXPECT_EQ(summary.first.reached, reports[0].score.reached);
-  EXPECT_EQ(summary.last.reached, reports[2].score.reached);
-  EXPECT_GT(summary.gap_closed, .2);
-  EXPECT_LT(summary.gap_closed, .7);
+  EXPECT_EQ(summary.first.reached, first.reached);
+  EXPECT_EQ(summary.last.reached, reports[2].scores.all.reached);
+  EXPECT_GT(summary.captured, .2);
+  EXPECT_LT(summary.captured, .7);
+}
+
+TEST(LabRunnerTest, HoldsTrialsAgainstTheTruth) {
+  fakes::FakeClock clock;
+  FakeBackend backend;
+  LabRunner runner(TheLab(), clock, &backend, nullptr);
+  for (int i = 0; i < 3; ++i) ASSERT_OK(runner.RunTick());
+  std::vector<TrialReport> trials = runner.Trials();
+  ASSERT_EQ(trials.size(), 1u);
+  EXPECT_EQ(trials[0].start_tick, 1);
+  EXPECT_EQ(trials[0].verdict_tick, 3);
+  EXPECT_TRUE(trials[0].confirmed);
+  EXPECT_EQ(trials[0].truth.effect(), Truth::Effect::kHelps);
+  Summary summary = Summarize(runner.reports(), trials, {});
+  EXPECT_EQ(summary.trials, 1);
+  EXPECT_EQ(summary.confirmed, 1);
+  EXPECT_EQ(summary.false_confirmations, 0);
+  EXPECT_EQ(summary.median_ticks_to_verdict, 2);
+
+  // A route that nobody has changes nothing: to confirm it is false.
+  backend.route = "nobody";
+  ASSERT_OK(runner.RunTick());
+  trials = runner.Trials();
+  EXPECT_GT(trials[0].truth.in_scope, 0);
+  EXPECT_EQ(trials[0].truth.effect(), Truth::Effect::kInert);
+  EXPECT_EQ(Summarize(runner.reports(), trials, {}).false_confirmations, 1);
+
+  // The shorter-sighted of two agents hurts.
+  backend.route = "calc_a";
+  ASSERT_OK(runner.RunTick());
+  trials = runner.Trials();
+  EXPECT_EQ(trials[0].truth.effect(), Truth::Effect::kHurts);
+  summary = Summarize(runner.reports(), trials, {});
+  EXPECT_EQ(summary.harmful, 1);
+  EXPECT_EQ(summary.harmful_confirmed, 1);
+}
+
+TEST(LabRunnerTest, HoldsNamesAgainstHiddenKinds) {
+  fakes::FakeClock clock;
+  FakeBackend backend;
+  LabRunner runner(TheLab(), clock, &backend, nullptr);
+  ASSERT_OK(runner.RunTick());
+  const auto members_of = [&](const std::string& kind) {
+    std::vector<std::string> members;
+    for (const Problem& problem : TheLab().MakeProblems(1, 200)) {
+      if (problem.kind == kind) members.push_back(problem.id);
+    }
+    members.push_back("of-an-earlier-lab");
+    return members;
+  };
+  backend.members = members_of("negation");
+  ASSERT_OK_AND_ASSIGN(std::vector<NamingReport> naming, runner.Naming());
+  ASSERT_EQ(naming.size(), 1u);
+  EXPECT_EQ(naming[0].kind, "negation");
+  EXPECT_GT(naming[0].share, .9);
+  EXPECT_LT(naming[0].share, 1);
+  EXPECT_TRUE(naming[0].right);
+  backend.members = members_of("format");
+  ASSERT_OK_AND_ASSIGN(naming, runner.Naming());
+  EXPECT_EQ(naming[0].kind, "format");
+  EXPECT_FALSE(naming[0].right);
+  const Summary summary = Summarize(runner.reports(), {}, naming);
+  EXPECT_EQ(summary.accepted_clusters, 1);
+  EXPECT_EQ(summary.rightly_named, 0);
 }
 
 TEST(LabRunnerTest, StopsWhereTheServerDoes) {
@@ -141,9 +241,19 @@ TEST(ReportTest, ShowsClustersAndInterventionsWithoutControlCharacters) {
   EXPECT_THAT(TickJson(report), AllOf(HasSubstr("\"failure_mode\":"
                                                 "\"routing_failure\""),
                                       HasSubstr("\"status\":\"trial\"")));
-  EXPECT_THAT(SummaryText({report}),
-              AllOf(HasSubstr("reached"), ::testing::EndsWith("0.000\n")));
-  EXPECT_THAT(SummaryJson({report}), HasSubstr("\"gap_closed\":0.0"));
+  const std::vector<TrialReport> trials = runner.Trials();
+  const std::vector<NamingReport> naming = {
+      {.title = "<b>of words", .kind = "negation", .right = true}};
+  const Results results = {runner.reports(), trials, naming};
+  EXPECT_THAT(SummaryText(results),
+              AllOf(HasSubstr("helps"), HasSubstr("negation"),
+                    ::testing::EndsWith("ours 0.000\n")));
+  EXPECT_THAT(SummaryJson(results), AllOf(HasSubstr("\"captured\":0.0"),
+                                          HasSubstr("\"truth\":\"helps\"")));
+  EXPECT_THAT(HtmlReport(TheLab(), results),
+              AllOf(HasSubstr("<svg"), HasSubstr("&lt;b&gt;of words"),
+                    HasSubstr("binary_reasoning"), Not(HasSubstr("<b>of")),
+                    Not(HasSubstr("http")), Not(HasSubstr("\x1b"))));
 }
 
 TEST(ReportTest, ShowsEachRouteByHiddenKind) {
