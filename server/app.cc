@@ -19,6 +19,7 @@
 #include "server/admin_service.h"
 #include "server/behavior_service.h"
 #include "server/cluster_service.h"
+#include "server/evaluation_service.h"
 #include "server/intervention_service.h"
 #include "server/message_inflater.h"
 #include "server/otlp_service.h"
@@ -29,6 +30,8 @@ namespace faultline::server {
 namespace {
 
 constexpr int kWorkers = 2;
+// Calls that scan the log, of which each takes seconds and one at a time runs.
+constexpr size_t kMaxQueuedAnalyses = 64;
 constexpr int kLaneThreads = 2;
 constexpr size_t kMaxLaneBytes = 64 << 20;
 constexpr size_t kMaxQueuedCalls = 1024;
@@ -153,6 +156,7 @@ absl::Status App::OpenProjects() {
 
 absl::Status App::Listen() {
   pool_ = std::make_unique<WorkerPool>(kWorkers, kMaxQueuedCalls);
+  analysis_ = std::make_unique<WorkerPool>(1, kMaxQueuedAnalyses);
   maintenance_ = std::make_unique<WorkerPool>(1, kMaxQueuedCalls);
   retention_ = std::make_unique<RetentionRunner>(ingestor_.get(), log_.get(),
                                                  projects_.get(), clock_);
@@ -170,8 +174,14 @@ absl::Status App::Listen() {
                                           projects_.get(), pool_.get()));
   services_.push_back(MakeClusterService(projects_.get(), ingestor_.get(),
                                          log_.get(), pool_.get()));
-  services_.push_back(
-      MakeInterventionService(projects_.get(), log_.get(), pool_.get()));
+  services_.push_back(MakeInterventionService(projects_.get(), log_.get(),
+                                              board_.get(), pool_.get()));
+  services_.push_back(MakeEvaluationService({.projects = projects_.get(),
+                                             .log = log_.get(),
+                                             .ingestor = ingestor_.get(),
+                                             .board = board_.get(),
+                                             .pool = pool_.get(),
+                                             .analysis = analysis_.get()}));
   services_.push_back(MakeAdminService({.ingestor = ingestor_.get(),
                                         .log = log_.get(),
                                         .store = store_.get(),
@@ -258,6 +268,7 @@ void App::Stop() {
   server_.reset();
   // Calls that were cancelled may have left work behind.
   if (lane_ != nullptr) lane_->Stop();
+  if (analysis_ != nullptr) analysis_->Stop();
   if (maintenance_ != nullptr) maintenance_->Stop();
   if (retention_ != nullptr) retention_->Stop();
   if (pool_ != nullptr) pool_->Stop();

@@ -88,6 +88,7 @@ class App {
   RpcObserver observer_;
   std::unique_ptr<IngestLane> lane_;
   std::unique_ptr<WorkerPool> pool_;
+  std::unique_ptr<WorkerPool> analysis_;
   std::unique_ptr<WorkerPool> maintenance_;
   std::unique_ptr<RetentionRunner> retention_;
   std::vector<std::unique_ptr<grpc::Service>> services_;

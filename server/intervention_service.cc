@@ -11,6 +11,7 @@
 #include "lib/base/status_macros.h"
 #include "server/deferred_unary.h"
 #include "server/page_token.h"
+#include "server/policy_explainer.h"
 #include "server/request_check.h"
 #include "server/resource_name.h"
 
@@ -92,8 +93,8 @@ class InterventionService final
     : public v1::InterventionService::CallbackService {
  public:
   InterventionService(Projects* projects, trace::TraceLog* log,
-                      WorkerPool* pool)
-      : projects_(projects), log_(log), pool_(pool) {}
+                      const policy::PolicyBoard* board, WorkerPool* pool)
+      : projects_(projects), log_(log), board_(board), pool_(pool) {}
 
   ServerUnaryReactor* ListInterventions(
       CallbackServerContext* context,
@@ -112,6 +113,16 @@ class InterventionService final
                                 const v1::GetEffectRequest* request,
                                 v1::GetEffectResponse* response) override {
     return FinishNow(context, response, Effect(*request));
+  }
+
+  ServerUnaryReactor* ExplainPolicy(
+      CallbackServerContext* context, const v1::ExplainPolicyRequest* request,
+      v1::ExplainPolicyResponse* response) override {
+    return FinishOn<v1::ExplainPolicyRequest, v1::ExplainPolicyResponse>(
+        pool_, context, request, response,
+        [this](const v1::ExplainPolicyRequest& asked) {
+          return PolicyExplainer(projects_, log_, board_).Explain(asked);
+        });
   }
 
   ServerUnaryReactor* ReviewIntervention(
@@ -218,15 +229,16 @@ class InterventionService final
 
   Projects* const projects_;
   trace::TraceLog* const log_;
+  const policy::PolicyBoard* const board_;
   WorkerPool* const pool_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> MakeInterventionService(Projects* projects,
-                                                       trace::TraceLog* log,
-                                                       WorkerPool* pool) {
-  return std::make_unique<InterventionService>(projects, log, pool);
+std::unique_ptr<grpc::Service> MakeInterventionService(
+    Projects* projects, trace::TraceLog* log, const policy::PolicyBoard* board,
+    WorkerPool* pool) {
+  return std::make_unique<InterventionService>(projects, log, board, pool);
 }
 
 }  // namespace faultline::server

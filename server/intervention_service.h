@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "lib/policy/policy_board.h"
 #include "lib/trace/trace_log.h"
 #include "server/projects.h"
 #include "server/worker_pool.h"
@@ -20,11 +21,11 @@ namespace faultline::server {
 // that snapshot (ABORTED for an old etag, FAILED_PRECONDITION where the state
 // does not allow it), appended to `log`, and answered when it is durable: the
 // service itself changes nothing. The tick that it triggers applies it, and
-// decides where two reviews disagree. Reviews run on `pool`, because they wait
-// for the log.
-std::unique_ptr<grpc::Service> MakeInterventionService(Projects* projects,
-                                                       trace::TraceLog* log,
-                                                       WorkerPool* pool);
+// decides where two reviews disagree. Reviews and explanations run on `pool`,
+// because they wait for the log, or for the versions of `board`.
+std::unique_ptr<grpc::Service> MakeInterventionService(
+    Projects* projects, trace::TraceLog* log, const policy::PolicyBoard* board,
+    WorkerPool* pool);
 
 }  // namespace faultline::server
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "faultline/v1/policy_service.grpc.pb.h"
 #include "lib/base/status_macros.h"
+#include "lib/policy/policy_diff.h"
 #include "lib/risk/risk_model.h"
 #include "lib/stats/contingency.h"
 #include "server/deferred_unary.h"
@@ -97,6 +98,14 @@ class PolicyService final : public v1::PolicyService::CallbackService {
         [this](const v1::ListPolicyVersionsRequest& asked) {
           return Versions(asked);
         });
+  }
+
+  ServerUnaryReactor* DiffPolicies(
+      CallbackServerContext* context, const v1::DiffPoliciesRequest* request,
+      v1::DiffPoliciesResponse* response) override {
+    return FinishOn<v1::DiffPoliciesRequest, v1::DiffPoliciesResponse>(
+        pool_, context, request, response,
+        [this](const v1::DiffPoliciesRequest& asked) { return Diff(asked); });
   }
 
   ServerUnaryReactor* ListRouters(CallbackServerContext* context,
@@ -217,6 +226,31 @@ class PolicyService final : public v1::PolicyService::CallbackService {
       *response.add_policies() = std::move(policy);
     }
     return response;
+  }
+
+  // Version 0 is the empty policy before the first.
+  absl::StatusOr<v1::Policy> Version(const std::string& project,
+                                     uint64_t version) const {
+    if (version == 0) return v1::Policy();
+    return board_->Version(project, version);
+  }
+
+  absl::StatusOr<v1::DiffPoliciesResponse> Diff(
+      const v1::DiffPoliciesRequest& request) const {
+    FAULTLINE_ASSIGN_OR_RETURN(const std::string project,
+                               ParseProjectName("parent", request.parent()));
+    const uint64_t to_version =
+        request.to_version() != 0
+            ? request.to_version()
+            : board_->Current(project)->policy().version();
+    const uint64_t from_version = request.from_version() != 0 || to_version == 0
+                                      ? request.from_version()
+                                      : to_version - 1;
+    FAULTLINE_ASSIGN_OR_RETURN(const v1::Policy from,
+                               Version(project, from_version));
+    FAULTLINE_ASSIGN_OR_RETURN(const v1::Policy to,
+                               Version(project, to_version));
+    return policy::DiffPolicies(from, to);
   }
 
   absl::StatusOr<v1::ListRoutersResponse> Routers(

@@ -71,6 +71,7 @@ int RunCli(std::vector<std::string> arguments, Environment environment) {
   AddLineageCommands(&app, &session);
   AddInterventionCommands(&app, &session);
   AddPolicyCommands(&app, &session);
+  AddEvaluationCommands(&app, &session);
   AddConfigCommands(&app, &session);
   AddStorageCommands(&app, &session);
   AddArenaCommand(&app, &session);

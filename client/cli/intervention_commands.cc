@@ -48,6 +48,87 @@ absl::Status ShowIntervention(Session* session, const std::string& id) {
   return absl::OkStatus();
 }
 
+struct ExplainOptions {
+  std::string intervention;
+  std::string trace;
+};
+
+void PrintRuns(Session* session, const char* what,
+               const google::protobuf::RepeatedPtrField<std::string>& names) {
+  if (names.empty()) return;
+  session->out() << "  " << what;
+  for (const std::string& name : names) {
+    session->out() << " " << OneLine(ShortName(name));
+  }
+  session->out() << "\n";
+}
+
+void PrintExplanation(Session* session,
+                      const v1::RuleExplanation& explanation) {
+  const std::string& id = explanation.has_rule()
+                              ? explanation.rule().intervention_id()
+                              : explanation.intervention().intervention_id();
+  session->out() << "\nRule " << id;
+  if (explanation.has_rule()) {
+    session->out() << ": " << OneLine(ActionText(explanation.rule().action()));
+  }
+  session->out() << "\n";
+  for (const std::string& step : explanation.because()) {
+    session->out() << "  - " << OneLine(step, 1024) << "\n";
+  }
+  if (!explanation.medoid().empty()) {
+    session->out() << "  medoid " << OneLine(ShortName(explanation.medoid()))
+                   << "\n";
+  }
+  PrintRuns(session, "exemplars", explanation.exemplars());
+  PrintRuns(session, "at its edge", explanation.boundary());
+}
+
+void PrintTraceExplanation(Session* session,
+                           const v1::TraceExplanation& trace) {
+  session->out() << "Run " << OneLine(ShortName(trace.trace()))
+                 << ", made under policy version " << trace.policy_version()
+                 << "\n  cluster "
+                 << (trace.cluster().empty() ? "-" : ShortName(trace.cluster()))
+                 << "\n";
+  PrintRuns(session, "within reach of", trace.within_reach());
+  Table table({{"INTERVENTION"}, {"CARRIED"}, {"ARM"}, {"MATCHES"}});
+  for (const v1::MatchedRule& rule : trace.rules()) {
+    table.AddRow({ShortName(rule.intervention()), rule.carried() ? "yes" : "no",
+                  EnumWord(rule.arm()), rule.matches() ? "yes" : "no"});
+  }
+  session->PrintTable(table, "No rule matches it.");
+}
+
+absl::Status Explain(Session* session, const ExplainOptions& options) {
+  v1::ExplainPolicyRequest request;
+  if (!options.intervention.empty() && !options.trace.empty()) {
+    return absl::InvalidArgumentError(
+        "name an intervention or --trace, not both");
+  }
+  if (!options.intervention.empty()) {
+    request.set_intervention(
+        session->Name("interventions", options.intervention));
+  } else if (!options.trace.empty()) {
+    request.set_trace(session->Name("traces", options.trace));
+  } else {
+    request.set_parent(session->Parent());
+  }
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::InterventionService::Stub::ExplainPolicy, request));
+  if (session->options().json) return session->PrintJson(response);
+  if (response.has_trace()) PrintTraceExplanation(session, response.trace());
+  for (const v1::RuleExplanation& explanation : response.rules()) {
+    PrintExplanation(session, explanation);
+  }
+  if (response.rules().empty() && !response.has_trace()) {
+    session->out() << "Policy version " << response.policy_version()
+                   << " has no rules.\n";
+  }
+  return absl::OkStatus();
+}
+
 struct ReviewOptions {
   std::string id;
   std::string reviewer;
@@ -114,6 +195,18 @@ void AddInterventionCommands(CLI::App* app, Session* session) {
       [session, id] { return ShowIntervention(session, *id); });
   intervention->add_option("INTERVENTION", *id, "Id or resource name")
       ->required();
+
+  auto explain_options = std::make_shared<ExplainOptions>();
+  CLI::App* explain =
+      AddCommand(app, session, "explain",
+                 "Why rules exist, back to the runs; or which rules a run met",
+                 [session, explain_options] {
+                   return Explain(session, *explain_options);
+                 });
+  explain->add_option("INTERVENTION", explain_options->intervention,
+                      "Id or resource name; default: every rule of the policy");
+  explain->add_option("--trace", explain_options->trace, "Start from a run")
+      ->type_name("TRACE");
 
   AddReview(app, session, "approve", "Start a proposed intervention",
             v1::InterventionReview::DECISION_APPROVE, /*needs_reason=*/false);

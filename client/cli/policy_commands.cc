@@ -84,6 +84,59 @@ absl::Status ListVersions(Session* session, int limit) {
   return absl::OkStatus();
 }
 
+struct DiffOptions {
+  uint64_t from = 0;
+  uint64_t to = 0;
+};
+
+absl::Status DiffPolicies(Session* session, const DiffOptions& options) {
+  v1::DiffPoliciesRequest request;
+  request.set_parent(session->Parent());
+  request.set_from_version(options.from);
+  request.set_to_version(options.to);
+  FAULTLINE_ASSIGN_OR_RETURN(
+      const auto response,
+      session->Call(&v1::PolicyService::Stub::DiffPolicies, request));
+  if (session->options().json) return session->PrintJson(response);
+  session->out() << "From version " << response.from_version() << " to "
+                 << response.to_version() << ": " << response.added_size()
+                 << " rules added, " << response.removed_size() << " removed, "
+                 << response.changed_size() << " changed, "
+                 << response.unchanged() << " as before.\n\n";
+  Table table({{"RULE"},
+               {"CHANGE"},
+               {"BEFORE", Column::Fit::kCut},
+               {"AFTER", Column::Fit::kCut}});
+  const auto words = [](const v1::Rule& rule) {
+    return OneLine(absl::StrCat(ActionText(rule.action()), " on ",
+                                policy::PredicateText(rule.match())));
+  };
+  for (const v1::Rule& rule : response.added()) {
+    table.AddRow(
+        {rule.intervention_id(), {"added", Tone::kGood}, "-", words(rule)});
+  }
+  for (const v1::Rule& rule : response.removed()) {
+    table.AddRow(
+        {rule.intervention_id(), {"removed", Tone::kBad}, words(rule), "-"});
+  }
+  for (const v1::RuleChange& change : response.changed()) {
+    for (const v1::FieldChange& field : change.fields()) {
+      table.AddRow({change.intervention_id(),
+                    {field.field(), Tone::kWarning},
+                    OneLine(field.before()),
+                    OneLine(field.after())});
+    }
+  }
+  for (const v1::FieldChange& setting : response.settings()) {
+    table.AddRow({"-",
+                  {setting.field(), Tone::kWarning},
+                  OneLine(setting.before()),
+                  OneLine(setting.after())});
+  }
+  session->PrintTable(table, "Nothing that a router sees differs.");
+  return absl::OkStatus();
+}
+
 absl::Status ListRouters(Session* session, int limit) {
   v1::ListRoutersRequest request;
   request.set_parent(session->Parent());
@@ -164,6 +217,15 @@ void AddPolicyCommands(CLI::App* app, Session* session) {
       AddCommand(policy, session, "versions", "Versions, latest first",
                  [session, limit] { return ListVersions(session, *limit); });
   AddLimit(versions, limit.get());
+
+  auto diff_options = std::make_shared<DiffOptions>();
+  CLI::App* diff = AddCommand(
+      policy, session, "diff", "What changed between two versions",
+      [session, diff_options] { return DiffPolicies(session, *diff_options); });
+  diff->add_option("FROM", diff_options->from,
+                   "Earlier version; default: the one before TO");
+  diff->add_option("TO", diff_options->to,
+                   "Later version; default: the current");
 
   CLI::App* routers =
       AddCommand(app, session, "routers", "Routers and what they apply",

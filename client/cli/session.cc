@@ -79,11 +79,11 @@ absl::Status Session::ToStatus(const grpc::Status& status,
   return result;
 }
 
-absl::Status Session::PrintJson(
-    const google::protobuf::Message& message) const {
+absl::Status Session::PrintJson(const google::protobuf::Message& message,
+                                std::ostream* to) const {
   const std::string json = Json(message);
   if (json.empty()) return absl::InternalError("the answer is no valid JSON");
-  out() << json << "\n" << std::flush;
+  *to << json << "\n" << std::flush;
   return absl::OkStatus();
 }
 

@@ -111,15 +111,22 @@ class Session {
   absl::Status ToStatus(const grpc::Status& status,
                         const grpc::ClientContext& context) const;
 
-  // Prints a message as JSON (protobuf's mapping, every field): one line.
-  absl::Status PrintJson(const google::protobuf::Message& message) const;
+  // Prints a message as JSON (protobuf's mapping, every field): one line, on
+  // out() or elsewhere.
+  absl::Status PrintJson(const google::protobuf::Message& message) const {
+    return PrintJson(message, &out());
+  }
+  absl::Status PrintJson(const google::protobuf::Message& message,
+                         std::ostream* to) const;
   // Prints a table, or `none` where it has no rows.
   void PrintTable(const Table& table, absl::string_view none) const;
   // Says on err() that a list was cut.
   void PrintMore(absl::string_view next_page_token) const;
 
- private:
+  // `timeout`: at least so long, whatever --timeout says.
   void SetDeadline(grpc::ClientContext* context, absl::Duration timeout) const;
+
+ private:
   void PrintError(const absl::Status& status) const;
 
   const Environment environment_;

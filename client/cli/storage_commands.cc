@@ -8,6 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "client/cli/commands.h"
+#include "client/cli/condition.h"
 #include "client/cli/restore.h"
 #include "client/cli/text.h"
 #include "faultline/v1/admin_service.grpc.pb.h"
@@ -29,23 +30,10 @@ struct DeleteOptions {
 };
 
 // For CLI11: empty where the text is good.
-std::string TimeProblem(const std::string& text) {
-  absl::Time time;
-  std::string error;
-  return absl::ParseTime(absl::RFC3339_full, text, &time, &error)
-             ? ""
-             : "a time such as 2026-01-31T00:00:00Z is expected";
-}
-std::string ConditionProblem(const std::string& text) {
+std::string EqualityProblem(const std::string& text) {
   return text.find('=') != std::string::npos && text[0] != '='
              ? ""
              : "FIELD=VALUE is expected";
-}
-
-void SetTime(const std::string& text, google::protobuf::Timestamp* time) {
-  absl::Time parsed;
-  absl::ParseTime(absl::RFC3339_full, text, &parsed, nullptr);
-  time->set_seconds(absl::ToUnixSeconds(parsed));
 }
 
 v1::TraceFilter MakeFilter(const DeleteOptions& options) {
@@ -195,7 +183,7 @@ void AddDelete(CLI::App* app, Session* session) {
       ->add_option("--where", options->where,
                    "Runs with FIELD=VALUE, such as task.type=qa; of several, "
                    "all must hold")
-      ->check(ConditionProblem)
+      ->check(EqualityProblem)
       ->type_name("FIELD=VALUE");
   command
       ->add_option("--after", options->after, "Runs that began then or later")

@@ -231,6 +231,20 @@ Ratio RelativeRisk(double events_1, double n_1, double events_2, double n_2,
   return result;
 }
 
+Difference ProportionDifference(double events_1, double n_1, double events_2,
+                                double n_2) {
+  Difference result;
+  if (n_1 <= 0 || n_2 <= 0) return result;
+  const double p1 = events_1 / n_1, p2 = events_2 / n_2;
+  const Interval first = WilsonInterval(events_1, n_1);
+  const Interval second = WilsonInterval(events_2, n_2);
+  result.defined = true;
+  result.value = p1 - p2;
+  result.lower = result.value - std::hypot(p1 - first.lower, second.upper - p2);
+  result.upper = result.value + std::hypot(first.upper - p1, p2 - second.lower);
+  return result;
+}
+
 double BinomialTail(int64_t n, double p, int64_t k) {
   if (k <= 0) return 1;
   if (k > n || p <= 0) return 0;

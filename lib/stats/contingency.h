@@ -73,6 +73,17 @@ struct Ratio {
 Ratio RelativeRisk(double events_1, double n_1, double events_2, double n_2,
                    double level = 0.95);
 
+// Difference of two proportions, first less second, with its 95 % interval from
+// those of the two (Newcombe 1998, method 10). Not defined where one is empty.
+struct Difference {
+  double value = 0;
+  double lower = 0;
+  double upper = 0;
+  bool defined = false;
+};
+Difference ProportionDifference(double events_1, double n_1, double events_2,
+                                double n_2);
+
 // P(Bin(n, p) >= k). Time and memory grow with n.
 double BinomialTail(int64_t n, double p, int64_t k);
 

@@ -9,6 +9,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "lib/base/error_detail.h"
 
 namespace faultline::trace {
 
@@ -180,8 +181,12 @@ absl::StatusOr<TraceField> TraceField::Parse(absl::string_view path) {
     absl::StrAppend(&known, prefix, "KEY, ");
   }
   known.resize(known.size() - 2);
-  return absl::InvalidArgumentError(absl::StrCat(
-      "no such field: \"", path.substr(0, 128), "\"; use one of ", known));
+  return base::DetailedError(
+      absl::StatusCode::kInvalidArgument,
+      base::MakeErrorDetail(v1::ErrorDetail::REASON_MALFORMED, "field",
+                            absl::StrCat("one of ", known),
+                            absl::StrCat("`", base::CutText(path, 128),
+                                         "` is no field of a run")));
 }
 
 FieldValue TraceField::Get(const v1::Trace& trace) const {

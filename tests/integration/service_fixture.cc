@@ -11,6 +11,7 @@
 #include "server/admin_service.h"
 #include "server/behavior_service.h"
 #include "server/cluster_service.h"
+#include "server/evaluation_service.h"
 #include "server/grpc_status.h"
 #include "server/intervention_service.h"
 #include "server/otlp_service.h"
@@ -85,6 +86,7 @@ absl::StatusOr<v1::Tick> FakeLoop::RunOnce() {
   v1::Tick& tick = *next->state.mutable_tick();
   tick.set_tick(tick.tick() + 1);
   tick.set_watermark(log_->LastSequence(project_));
+  tick.set_policy_version(policy_version_);
   ticks_.insert(ticks_.begin(), tick);
   snapshot_ = std::move(next);
   --running_->now;
@@ -135,6 +137,11 @@ void FakeLoop::SetState(v1::TickState state) {
   snapshot_ = std::move(next);
 }
 
+void FakeLoop::SetPolicyVersion(uint64_t version) {
+  absl::MutexLock lock(&mutex_);
+  policy_version_ = version;
+}
+
 void FakeLoop::Hold() {
   absl::MutexLock lock(&mutex_);
   hold_ = true;
@@ -158,6 +165,7 @@ ServiceTest::ServiceTest(uint64_t window,
       observer_(&clock_),
       lane_(2, 64 << 20),
       pool_(2, 64),
+      analysis_(1, 64),
       maintenance_(1, 64) {
   auto validator = trace::TraceValidator::Create(v1::TraceLimits());
   EXPECT_OK(validator);
@@ -195,8 +203,15 @@ ServiceTest::ServiceTest(uint64_t window,
                                                   projects_.get(), &pool_));
   services_.push_back(server::MakeClusterService(
       projects_.get(), ingestor_.get(), log_.get(), &pool_));
+  services_.push_back(server::MakeInterventionService(
+      projects_.get(), log_.get(), board_.get(), &pool_));
   services_.push_back(
-      server::MakeInterventionService(projects_.get(), log_.get(), &pool_));
+      server::MakeEvaluationService({.projects = projects_.get(),
+                                     .log = log_.get(),
+                                     .ingestor = ingestor_.get(),
+                                     .board = board_.get(),
+                                     .pool = &pool_,
+                                     .analysis = &analysis_}));
   retention_ = std::make_unique<server::RetentionRunner>(
       ingestor_.get(), log_.get(), projects_.get(), &clock_);
   services_.push_back(server::MakeAdminService({.ingestor = ingestor_.get(),
@@ -230,6 +245,7 @@ ServiceTest::~ServiceTest() {
   streams_.DrainAll();
   server_->Shutdown();
   lane_.Stop();
+  analysis_.Stop();
   maintenance_.Stop();
   pool_.Stop();
   projects_->StopTicks();

@@ -64,6 +64,8 @@ class FakeLoop : public slowloop::SlowLoop {
 
   // Published at once; the tick of the present state is kept.
   void SetState(v1::TickState state);
+  // What ticks report from now on.
+  void SetPolicyVersion(uint64_t version);
   // Ticks wait from now on until Release.
   void Hold();
   void WaitUntilHeld();
@@ -77,6 +79,7 @@ class FakeLoop : public slowloop::SlowLoop {
   std::vector<v1::Tick> ticks_ ABSL_GUARDED_BY(mutex_);  // latest first
   std::shared_ptr<const slowloop::TickSnapshot> snapshot_
       ABSL_GUARDED_BY(mutex_);
+  uint64_t policy_version_ ABSL_GUARDED_BY(mutex_) = 0;
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
 };
@@ -113,6 +116,7 @@ class ServiceTest : public ::testing::Test {
   server::RpcObserver observer_;
   server::IngestLane lane_;
   server::WorkerPool pool_;
+  server::WorkerPool analysis_;
   server::WorkerPool maintenance_;
   std::unique_ptr<server::RetentionRunner> retention_;
   std::vector<std::unique_ptr<grpc::Service>> services_;

@@ -8,6 +8,7 @@
 #include "faultline/v1/admin_service.grpc.pb.h"
 #include "faultline/v1/behavior_service.grpc.pb.h"
 #include "faultline/v1/cluster_service.grpc.pb.h"
+#include "faultline/v1/evaluation_service.grpc.pb.h"
 #include "faultline/v1/intervention_service.grpc.pb.h"
 #include "faultline/v1/policy_service.grpc.pb.h"
 #include "gmock/gmock.h"
@@ -99,6 +100,30 @@ class FakeInterventions : public v1::InterventionService::Service {
               (grpc::ServerContext*, const v1::ReviewInterventionRequest*,
                v1::ReviewInterventionResponse*),
               (override));
+  MOCK_METHOD(grpc::Status, ExplainPolicy,
+              (grpc::ServerContext*, const v1::ExplainPolicyRequest*,
+               v1::ExplainPolicyResponse*),
+              (override));
+};
+
+class FakeEvaluation : public v1::EvaluationService::Service {
+ public:
+  MOCK_METHOD(grpc::Status, GetSliceMetrics,
+              (grpc::ServerContext*, const v1::GetSliceMetricsRequest*,
+               v1::GetSliceMetricsResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, EvaluatePolicyOffline,
+              (grpc::ServerContext*, const v1::EvaluatePolicyOfflineRequest*,
+               v1::EvaluatePolicyOfflineResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, ExportBenchmark,
+              (grpc::ServerContext*, const v1::ExportBenchmarkRequest*,
+               grpc::ServerWriter<v1::ExportBenchmarkResponse>*),
+              (override));
+  MOCK_METHOD(grpc::Status, GetChainReport,
+              (grpc::ServerContext*, const v1::GetChainReportRequest*,
+               v1::GetChainReportResponse*),
+              (override));
 };
 
 using WatchStream =
@@ -109,6 +134,10 @@ class FakePolicies : public v1::PolicyService::Service {
   MOCK_METHOD(grpc::Status, GetPolicy,
               (grpc::ServerContext*, const v1::GetPolicyRequest*,
                v1::GetPolicyResponse*),
+              (override));
+  MOCK_METHOD(grpc::Status, DiffPolicies,
+              (grpc::ServerContext*, const v1::DiffPoliciesRequest*,
+               v1::DiffPoliciesResponse*),
               (override));
   MOCK_METHOD(grpc::Status, WatchPolicy, (grpc::ServerContext*, WatchStream*),
               (override));
@@ -126,6 +155,7 @@ class FakeServer {
     builder.RegisterService(&admin);
     builder.RegisterService(&behavior);
     builder.RegisterService(&clusters);
+    builder.RegisterService(&evaluation);
     builder.RegisterService(&interventions);
     builder.RegisterService(&policies);
     server_ = builder.BuildAndStart();
@@ -137,6 +167,7 @@ class FakeServer {
   ::testing::StrictMock<FakeAdmin> admin;
   ::testing::StrictMock<FakeBehavior> behavior;
   ::testing::StrictMock<FakeClusters> clusters;
+  ::testing::StrictMock<FakeEvaluation> evaluation;
   ::testing::StrictMock<FakeInterventions> interventions;
   ::testing::StrictMock<FakePolicies> policies;
 

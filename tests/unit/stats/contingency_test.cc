@@ -219,6 +219,26 @@ TEST(RelativeRisk, NoEventIsBoundedFromAbove) {
   EXPECT_LT(RelativeRisk(0, 1000, 500, 1000).upper, 0.05);
 }
 
+TEST(ProportionDifference, AgreesWithNewcombesExamples) {
+  // Newcombe 1998, table II, cases (a), (e) and (h), method 10.
+  const Difference large = ProportionDifference(56, 70, 48, 80);
+  ASSERT_TRUE(large.defined);
+  EXPECT_NEAR(large.value, 0.2, 1e-12);
+  EXPECT_NEAR(large.lower, 0.0524, 5e-5);
+  EXPECT_NEAR(large.upper, 0.3339, 5e-5);
+  const Difference small = ProportionDifference(5, 56, 0, 29);
+  EXPECT_NEAR(small.lower, -0.0381, 5e-5);
+  EXPECT_NEAR(small.upper, 0.1926, 5e-5);
+  const Difference extreme = ProportionDifference(10, 10, 0, 10);
+  EXPECT_NEAR(extreme.lower, 0.6075, 5e-5);
+  EXPECT_NEAR(extreme.upper, 1, 1e-12);
+}
+
+TEST(ProportionDifference, IsUndefinedWithoutBasis) {
+  EXPECT_FALSE(ProportionDifference(0, 0, 3, 10).defined);
+  EXPECT_FALSE(ProportionDifference(3, 10, 0, 0).defined);
+}
+
 TEST(BinomialTail, AgreesWithSum) {
   for (const double p : {0.01, 0.3, 0.5, 0.97}) {
     double tail = 0;
