@@ -108,8 +108,8 @@ size_t CountPortably(const int64_t* entries, size_t count, int64_t most) {
 }
 
 #ifdef __x86_64__
-// The same with wider instructions. No sum is contracted that rounds twice in
-// one of them and once in another: doubling is exact.
+// The same with wider instructions. All give the same bits, fused or not:
+// doubling a product rounds nothing.
 [[gnu::target("avx2")]] void MarkByAvx2(float norm, const float* norms,
                                         size_t count, float limit,
                                         float* distances, uint8_t* near) {
