@@ -173,6 +173,35 @@ TEST(MemorySchemaTest, IsNotFooledByHardTasksThatReadOldRecords) {
   EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
 }
 
+// Many runs fail anyway, so that the cluster's cause makes little of a
+// difference to all of them.
+TEST(MemorySchemaTest, ASmallDifferenceIsEnoughWhereACauseSpeaksForIt) {
+  RunWorld world(8);
+  for (int i = 0; i < 6000; ++i) {
+    v1::Trace trace = world.Draw("quote", "q", "small");
+    AddRead("price",
+            kHour * static_cast<int64_t>(1 + world.random().Below(240)),
+            &trace);
+    world.Add(trace,
+              world.random().Bernoulli(Age(trace) > 3 * kDay ? .57 : .5));
+  }
+  DiagnosedCluster cluster(
+      world, [](const v1::Trace& trace) { return Age(trace) > 3 * kDay; });
+  cluster.cluster().mutable_diagnosis()->clear_causes();
+  EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
+  cluster.cluster()
+      .mutable_diagnosis()
+      ->add_causes()
+      ->mutable_feature()
+      ->mutable_comparison()
+      ->set_field("memory.stats.stale_share");
+  const std::vector<Proposal> proposals = cluster.Propose(Type());
+  ASSERT_THAT(proposals, SizeIs(1));
+  EXPECT_TRUE(proposals[0].answers_cause);
+  EXPECT_NEAR(proposals[0].action.memory_schema().max_age().seconds(), 3 * kDay,
+              kDay);
+}
+
 TEST(MemorySchemaTest, HeldOutRunsMustConfirmIt) {
   RunWorld world(6);
   for (int i = 0; i < 2500; ++i) {

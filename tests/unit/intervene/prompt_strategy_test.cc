@@ -98,6 +98,15 @@ TEST(PromptStrategyTest, IsNotFooledByTheModelThatAStrategyGoesWith) {
   EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
 }
 
+TEST(PromptStrategyTest, NeedsTheDiagnosisToNameTheCause) {
+  const RunWorld world = MakeWorld(1, .7, Told::kSystem);
+  DiagnosedCluster cluster(world, IsProof);
+  ASSERT_THAT(cluster.Propose(Type()), SizeIs(1));
+  EXPECT_TRUE(cluster.Propose(Type()).front().answers_cause);
+  cluster.cluster().mutable_diagnosis()->clear_causes();
+  EXPECT_THAT(cluster.Propose(Type()), IsEmpty());
+}
+
 TEST(PromptStrategyTest, HeldOutRunsMustConfirmIt) {
   RunWorld world(4);
   for (int i = 0; i < 2000; ++i) {
