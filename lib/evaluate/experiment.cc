@@ -35,7 +35,8 @@ constexpr double kUnsoundEValue = 1000;
 // Lower bound of the relative risk above which there is no use in going on.
 constexpr double kNoBenefitRisk = 0.8;
 // Share of the spared failures of the mode that must not come back as other
-// failures.
+// failures, shown by a standard error. What marks a mode is what runs did, and
+// the treatment may change that alone.
 constexpr double kMinNetShare = 0.5;
 // Events of one part of the time since confirmation; what two parts without
 // benefit in a row look like.
@@ -221,15 +222,25 @@ v1::RelativeRisk ReadRisk(absl::Span<const stats::ArmTally> events) {
   return risk;
 }
 
+struct SparedEvents {
+  double count = 0;
+  double error = 0;  // standard error
+};
+
 // Events that treating every run would spare against holding out every run,
 // estimated by the inverse probability of the arms.
-double Spared(absl::Span<const stats::ArmTally> events) {
-  double spared = 0;
+SparedEvents Spared(absl::Span<const stats::ArmTally> events) {
+  SparedEvents spared;
+  double variance = 0;
   for (const stats::ArmTally& tally : events) {
-    spared +=
-        static_cast<double>(tally.held) / (1 - tally.treatment_probability) -
-        static_cast<double>(tally.treated) / tally.treatment_probability;
+    const double treated = 1 / tally.treatment_probability;
+    const double held = 1 / (1 - tally.treatment_probability);
+    spared.count += static_cast<double>(tally.held) * held -
+                    static_cast<double>(tally.treated) * treated;
+    variance += static_cast<double>(tally.held) * held * held +
+                static_cast<double>(tally.treated) * treated * treated;
   }
+  spared.error = std::sqrt(variance);
   return spared;
 }
 
@@ -343,12 +354,13 @@ bool JudgeSafety(Effect* effect) {
 
 void JudgeTrial(const Intervention& intervention,
                 const v1::ProjectConfig& config, Effect* effect) {
-  const double spared_mode =
+  const SparedEvents spared_mode =
       Spared(Tallies(*effect, &v1::ArmCount::mode_failures));
-  const double spared = Spared(Tallies(*effect, &v1::ArmCount::failures));
+  const SparedEvents spared = Spared(Tallies(*effect, &v1::ArmCount::failures));
   const bool reduces =
       effect->log_benefit() >= -std::log(intervention.confirmation_level());
-  const bool displaces = spared < kMinNetShare * spared_mode;
+  const bool displaces =
+      spared.count - spared.error < kMinNetShare * spared_mode.count;
   if (reduces && !displaces &&
       effect->log_any_harm() < std::log(kSuspectedHarmEValue)) {
     Conclude(Effect::VERDICT_HELPS,

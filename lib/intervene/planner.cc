@@ -73,11 +73,12 @@ Intervention::Status AfterReview(Intervention::Status status,
   return Intervention::STATUS_UNSPECIFIED;
 }
 
-// What makes two interventions the same change: knob and scope.
-using Change = std::pair<std::string, std::string>;
+// What makes two interventions the same change: kind, knob and scope.
+using Change = std::tuple<int, std::string, std::string>;
 
 Change ChangeOf(const v1::Action& action, const v1::Predicate& scope) {
-  return {policy::ActionKnob(action), scope.SerializeAsString()};
+  return {static_cast<int>(action.kind_case()), policy::ActionKnob(action),
+          scope.SerializeAsString()};
 }
 
 // One tick of the planner.

@@ -35,11 +35,11 @@ struct PlanInput {
 // proposes one change: of a kind that answers the failure mode, or a cause,
 // before others, then by expected reduction, which is what the type expects
 // times the share that changes of its kind have kept so far (Efficacy). None
-// whose knob and scope equal those of one that was decided or refused, or whose
-// trial showed nothing and cools down, and none where open ones on the same
-// knob cover most of its scope: they answer the cluster, too. Every transition
-// carries its reason and who asked for it. Pure. Returns every intervention,
-// ascending by id.
+// whose kind, knob and scope equal those of one that was decided or refused, or
+// whose trial showed nothing and cools down, and none where open ones on the
+// same knob cover most of its scope: they answer the cluster, too. Every
+// transition carries its reason and who asked for it. Pure. Returns every
+// intervention, ascending by id.
 std::vector<v1::Intervention> Plan(const PlanInput& input);
 
 // Whether the status makes routers apply the intervention.
