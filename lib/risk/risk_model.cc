@@ -154,27 +154,40 @@ double Score(const v1::RiskModel& model, const Features& features) {
 std::vector<Column> MakeColumns(const std::vector<const Example*>& examples,
                                 const v1::RiskModel& model,
                                 std::vector<Row>* rows) {
-  absl::flat_hash_map<uint64_t, std::vector<std::pair<uint32_t, float>>> found;
+  // Most features are rare: they are counted before anything is kept of them.
+  absl::flat_hash_map<uint64_t, uint32_t> support;
   for (const Example* example : examples) {
     for (const Features& prefix : example->prefixes) {
-      for (const auto& [key, value] : prefix.values) {
-        found[key].emplace_back(static_cast<uint32_t>(rows->size()), value);
-      }
-      const double offset = SliceLogOdds(model, prefix.slice);
-      rows->emplace_back(offset, example->failed);
+      for (const auto& [key, value] : prefix.values) ++support[key];
+      rows->emplace_back(SliceLogOdds(model, prefix.slice), example->failed);
     }
   }
   const auto size = static_cast<double>(rows->size());
   std::vector<Column> columns;
-  for (auto& [key, entries] : found) {
-    const auto count = static_cast<double>(entries.size());
+  for (const auto& [key, count] : support) {
     if (count < kMinSupport * size || count > (1 - kMinSupport) * size) {
       continue;
     }
-    columns.push_back({key, 0, std::move(entries)});
+    Column& column = columns.emplace_back();
+    column.key = key;
+    column.entries.reserve(count);
   }
   std::sort(columns.begin(), columns.end(),
             [](const Column& a, const Column& b) { return a.key < b.key; });
+  absl::flat_hash_map<uint64_t, Column*> kept;
+  for (Column& column : columns) kept[column.key] = &column;
+  uint32_t row = 0;
+  for (const Example* example : examples) {
+    for (const Features& prefix : example->prefixes) {
+      for (const auto& [key, value] : prefix.values) {
+        const auto column = kept.find(key);
+        if (column != kept.end()) {
+          column->second->entries.emplace_back(row, value);
+        }
+      }
+      ++row;
+    }
+  }
   return columns;
 }
 
