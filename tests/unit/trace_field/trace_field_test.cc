@@ -135,7 +135,7 @@ TEST(TraceFieldTest, AnswersAndUnknownPathsAreRefused) {
         "steps[0].name"}) {
     EXPECT_THAT(TraceField::Parse(path),
                 testing::StatusIs(absl::StatusCode::kInvalidArgument,
-                                  AllOf(HasSubstr("\"" + path + "\""),
+                                  AllOf(HasSubstr("`" + path + "`"),
                                         HasSubstr("system.model"),
                                         HasSubstr("task.labels.KEY"))));
   }
