@@ -35,8 +35,7 @@ constexpr double kUnsoundEValue = 1000;
 // Lower bound of the relative risk above which there is no use in going on.
 constexpr double kNoBenefitRisk = 0.8;
 // Share of the spared failures of the mode that must not come back as other
-// failures, shown by a standard error. What marks a mode is what runs did, and
-// the treatment may change that alone.
+// failures, shown by a standard error.
 constexpr double kMinNetShare = 0.5;
 // Events of one part of the time since confirmation; what two parts without
 // benefit in a row look like.
@@ -227,18 +226,23 @@ struct SparedEvents {
   double error = 0;  // standard error
 };
 
-// Events that treating every run would spare against holding out every run,
-// estimated by the inverse probability of the arms.
-SparedEvents Spared(absl::Span<const stats::ArmTally> events) {
+// Events that treating every run would spare against holding out every run, by
+// the rates of the arms: that one arm got more runs by chance spares nothing.
+SparedEvents Spared(const Effect& effect,
+                    uint64_t (v1::ArmCount::*count)() const) {
   SparedEvents spared;
   double variance = 0;
-  for (const stats::ArmTally& tally : events) {
-    const double treated = 1 / tally.treatment_probability;
-    const double held = 1 / (1 - tally.treatment_probability);
-    spared.count += static_cast<double>(tally.held) * held -
-                    static_cast<double>(tally.treated) * treated;
-    variance += static_cast<double>(tally.held) * held * held +
-                static_cast<double>(tally.treated) * treated * treated;
+  for (const v1::TrialTally& tally : effect.tallies()) {
+    const auto treated = static_cast<double>(tally.treatment().runs());
+    const auto held = static_cast<double>(tally.holdout().runs());
+    if (treated == 0 || held == 0) continue;
+    const double treated_rate = (tally.treatment().*count)() / treated;
+    const double held_rate = (tally.holdout().*count)() / held;
+    const double runs = treated + held;
+    spared.count += runs * (held_rate - treated_rate);
+    variance += runs * runs *
+                (treated_rate * (1 - treated_rate) / treated +
+                 held_rate * (1 - held_rate) / held);
   }
   spared.error = std::sqrt(variance);
   return spared;
@@ -355,8 +359,8 @@ bool JudgeSafety(Effect* effect) {
 void JudgeTrial(const Intervention& intervention,
                 const v1::ProjectConfig& config, Effect* effect) {
   const SparedEvents spared_mode =
-      Spared(Tallies(*effect, &v1::ArmCount::mode_failures));
-  const SparedEvents spared = Spared(Tallies(*effect, &v1::ArmCount::failures));
+      Spared(*effect, &v1::ArmCount::mode_failures);
+  const SparedEvents spared = Spared(*effect, &v1::ArmCount::failures);
   const bool reduces =
       effect->log_benefit() >= -std::log(intervention.confirmation_level());
   const bool displaces =

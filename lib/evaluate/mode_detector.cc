@@ -22,25 +22,10 @@ constexpr double kMaxWeight = 3;
 // Members, and other failures, below which there is nothing to learn from.
 constexpr int64_t kMinGroup = 10;
 
-// What an intervention sets is not read: else the detector would tell the arms
-// apart.
-bool IsRead(Channel channel) {
-  switch (channel) {
-    case Channel::kTool:
-    case Channel::kTransition:
-    case Channel::kError:
-    case Channel::kRetrieval:
-    case Channel::kSignal:
-    case Channel::kTask:
-      return true;
-    case Channel::kSystem:
-    case Channel::kRoute:
-    case Channel::kMemory:
-    case Channel::kPrompt:
-      return false;
-  }
-  return false;
-}
+// Only what was there before the treatment is read. A treatment changes what a
+// run does, so that marks of behaviour would tell the arms apart: the failures
+// would leave the mode and still be failures.
+bool IsRead(Channel channel) { return channel == Channel::kTask; }
 
 struct Counts {
   int64_t members = 0;

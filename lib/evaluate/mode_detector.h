@@ -9,7 +9,8 @@
 namespace faultline::evaluate {
 
 // Learns to tell failures of a mode from other failures of the discovery side
-// in scope: log-odds of the presence of tokens, clipped, the 40 most
+// in scope by their tasks, which no treatment changes: log-odds of the presence
+// of tokens, clipped, the 40 most
 // significant; the threshold gives the best F1 in training (METHODS 5.1).
 // `members`: runs of the window that are the mode's; those out of scope or of
 // the held-out side are not looked at. Pure.

@@ -16,7 +16,7 @@ using embedding::Channel;
 class ModeDetectorTest : public ::testing::Test {
  protected:
   size_t Add(v1::Outcome outcome, std::vector<uint64_t> keys,
-             bool discovery = true, Channel channel = Channel::kTool) {
+             bool discovery = true, Channel channel = Channel::kTask) {
     auto run = std::make_unique<embedding::Run>();
     run->outcome = outcome;
     for (const uint64_t key : keys) run->tokens.push_back({key, 1, channel});
@@ -28,7 +28,7 @@ class ModeDetectorTest : public ::testing::Test {
   }
 
   void AddMany(int count, std::vector<uint64_t> keys, bool member,
-               bool discovery = true, Channel channel = Channel::kTool) {
+               bool discovery = true, Channel channel = Channel::kTask) {
     for (int i = 0; i < count; ++i) {
       const size_t row = Add(v1::OUTCOME_FAIL, keys, discovery, channel);
       if (member) members_.push_back(row);
@@ -87,9 +87,11 @@ TEST_F(ModeDetectorTest, TheThresholdHasTheBestF1) {
   EXPECT_FALSE(IsOfMode(detector, *runs_[35]));
 }
 
-TEST_F(ModeDetectorTest, WhatAnInterventionSetsIsNotRead) {
-  for (const Channel channel : {Channel::kSystem, Channel::kRoute,
-                                Channel::kMemory, Channel::kPrompt}) {
+TEST_F(ModeDetectorTest, WhatATreatmentMayChangeIsNotRead) {
+  for (const Channel channel :
+       {Channel::kTool, Channel::kTransition, Channel::kError,
+        Channel::kRetrieval, Channel::kSignal, Channel::kSystem,
+        Channel::kRoute, Channel::kMemory, Channel::kPrompt}) {
     AddMany(40, {1}, true, true, channel);
     AddMany(40, {2}, false, true, channel);
   }
