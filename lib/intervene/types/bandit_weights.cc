@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "lib/base/hash.h"
+#include "lib/base/random.h"
 #include "lib/base/status_macros.h"
 #include "lib/diagnose/logged_choices.h"
 #include "lib/diagnose/route_contrast.h"
@@ -152,9 +153,12 @@ class Search {
   std::optional<Proposal> Evaluate(const RunSet& runs) const {
     const diagnose::ChoiceCells cells = diagnose::CellsOfField(
         window_, scope_->runs & table_.discovery(), kCellField, kMinChoices);
-    const LoggedChoices logged =
+    LoggedChoices logged =
         diagnose::CollectLoggedChoices(window_, runs, cells, arms_);
     if (!Represents(logged)) return std::nullopt;
+    // The estimate halves them by place; a router that takes turns would put
+    // each arm into one half.
+    base::Random(context_.seed).Shuffle(&logged.choices);
     stats::ChoicePolicy policy;
     policy.arms = static_cast<int32_t>(logged.arms.size());
     for (size_t cell = 0; cell < cells.names.size(); ++cell) {
